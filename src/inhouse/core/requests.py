@@ -1,0 +1,94 @@
+"""What can be asked of a model. A new task is a new class here and an encoder in a dialect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .messages import Format, Message, Sampling, Tool, ToolChoice
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """Options that belong to the loading of a model; changing them may reload it.
+
+    ``context_length`` is tokens per slot, ``gpu_layers`` -1 or None for automatic, 0 for CPU only.
+    """
+
+    context_length: int | None = None
+    batch: int | None = None
+    gpu_layers: int | None = None
+    threads: int | None = None
+    use_mmap: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Common:
+    """``model`` as the client wrote it. ``keep_alive`` seconds the model stays loaded afterwards;
+    ``inf`` is for ever, None the server's default."""
+
+    model: str
+    load: LoadOptions = field(default_factory=LoadOptions)
+    keep_alive: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chat(Common):
+    """``logprobs`` None is off, else the number of alternatives (0..20).
+
+    ``think`` None leaves it to the model; a string is an effort level. ``truncate`` lets the engine
+    drop the oldest messages (with a Notice) instead of refusing. ``context`` are token ids put
+    before the rendered prompt; ``want_context`` asks for them back in Finished.
+    """
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = ToolChoice()
+    parallel_tool_calls: bool | None = None
+    format: Format | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    n: int = 1
+    logprobs: int | None = None
+    think: bool | str | None = None
+    truncate: bool = False
+    context: tuple[int, ...] | None = None
+    want_context: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Complete(Common):
+    """Raw text completion. A prompt is text or token ids. ``suffix`` asks for fill-in-the-middle.
+
+    Choice ``index`` is prompt * n + i.
+    """
+
+    prompts: tuple[str | tuple[int, ...], ...]
+    suffix: str | None = None
+    echo: bool = False
+    format: Format | None = None
+    sampling: Sampling = field(default_factory=Sampling)
+    n: int = 1
+    logprobs: int | None = None
+    truncate: bool = False
+    want_context: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Embed(Common):
+    """``dimensions``: keep the first N values and normalise again. ``truncate`` cuts long inputs."""
+
+    inputs: tuple[str | tuple[int, ...], ...]
+    dimensions: int | None = None
+    truncate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load(Common):
+    """Only load the model (and set its keep-alive)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unload(Common):
+    """Stop the model once its running requests are done."""
+
+
+Request = Chat | Complete | Embed | Load | Unload

@@ -1,0 +1,30 @@
+"""What a request used: tokens and time. Seconds are floats of a monotonic clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """``prompt_tokens`` counts all prompt tokens; ``cached_tokens`` those reused from the KV cache."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds. ``prefill`` and ``decode`` are the engine's own; the others are the control plane's."""
+
+    queue: float = 0.0
+    load: float = 0.0
+    prefill: float = 0.0
+    decode: float = 0.0
+    total: float = 0.0
