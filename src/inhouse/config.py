@@ -74,7 +74,7 @@ def _names(text: str | list[str]) -> tuple[str, ...]:
 
 
 def _whole(text: str | int) -> int:
-    if isinstance(text, bool) or isinstance(text, float):
+    if isinstance(text, bool | float):
         raise ValueError(f"{text!r} is not a whole number")
     value = int(text)
     if value < 0:

@@ -1,8 +1,8 @@
 """Strict intake of JSON from strangers: one place for every dialect.
 
-Refuses what RFC 8259 leaves open and what costs too much: duplicate keys, NaN and Infinity,
-numbers beyond a double, nesting deeper than the interpreter's own limit, objects of more than 10,000 keys, invalid UTF-8, lone
-surrogates.
+Refuses what RFC 8259 leaves open and what costs too much: duplicate keys, NaN and Infinity, numbers
+beyond a double, nesting deeper than the interpreter's limit, objects of more than 10,000 keys,
+invalid UTF-8, lone surrogates.
 """
 
 from __future__ import annotations

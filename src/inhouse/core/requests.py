@@ -42,7 +42,7 @@ class Chat(Common):
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
-    tool_choice: ToolChoice = ToolChoice()
+    tool_choice: ToolChoice = field(default_factory=ToolChoice)
     parallel_tool_calls: bool | None = None
     format: Format | None = None
     sampling: Sampling = field(default_factory=Sampling)
