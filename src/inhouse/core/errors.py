@@ -25,6 +25,7 @@
     │   ├── DigestMismatch         bytes are not what was promised            digest_mismatch
     │   ├── NoSpace                the disk is full                           no_space
     │   └── SourceFailed           a model source refused or broke            source_failed
+    ├── ServerUnreachable          a client finds no server that answers      server_unreachable
     └── Cancelled                  the caller left                            cancelled
 
 A message never holds a path, an address, a prompt or a key. What only the operator may see
@@ -180,6 +181,10 @@ class NoSpace(StoreError):
 
 class SourceFailed(StoreError):
     code = "source_failed"
+
+
+class ServerUnreachable(InhouseError):
+    code = "server_unreachable"
 
 
 class Cancelled(InhouseError):
