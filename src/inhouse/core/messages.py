@@ -88,9 +88,11 @@ class Format:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """``None`` means: the model's own default, else the engine's.
+    """``None`` means: the model's own default (``Card.defaults``), else ``fallback``, else the engine's.
 
     ``max_tokens`` None is unbounded (until the end of the context). ``seed`` None is random.
+    ``fallback`` holds the defaults that a dialect documents; it has no fallback of its own. Whoever
+    knows the card merges the three, field by field, in that order.
     """
 
     temperature: float | None = None
@@ -106,3 +108,4 @@ class Sampling:
     logit_bias: tuple[tuple[int, float], ...] = ()
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
+    fallback: Sampling | None = None

@@ -35,8 +35,11 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
+    """``noted``: dotted names of fields that were accepted and have no effect here, for the log."""
+
     request: Request
     encoder: Encoder
+    noted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
