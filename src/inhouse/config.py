@@ -116,6 +116,9 @@ class Server:
     keepalive_interval: float = _setting(
         5.0, "INHOUSE_KEEPALIVE_INTERVAL", "Silence after which a stream gets a keep-alive.", duration
     )
+    stall_timeout: float = _setting(
+        60.0, "INHOUSE_STALL_TIMEOUT", "A stream whose client takes nothing for so long is cut.", duration
+    )
     drain_timeout: float = _setting(
         30.0, "INHOUSE_DRAIN_TIMEOUT", "How long a stopping server lets running requests finish.", duration
     )

@@ -8,6 +8,16 @@ from .messages import Format, Message, Sampling, Tool, ToolChoice
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: ``tenant`` is what fairness counts by, ``endpoint`` the path of the route."""
+
+    request_id: str
+    tenant: str = ""
+    dialect: str = ""
+    endpoint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class LoadOptions:
     """Options that belong to the loading of a model; changing them may reload it.
 

@@ -1,0 +1,6 @@
+"""What each request cost: entries fed by canonical events, never by wire bytes."""
+
+from .entry import Entry
+from .meter import Histogram, Meter
+
+__all__ = ["Entry", "Histogram", "Meter"]

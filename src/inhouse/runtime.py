@@ -1,0 +1,104 @@
+"""The way of a request: resolve, route, lease, run, meter. Whoever reads this page knows the product."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Protocol
+
+from .core.engine import Engine
+from .core.errors import EngineError, InhouseError
+from .core.events import ChoiceEnd, Event, Finished, Started
+from .core.models import Card
+from .core.requests import Caller, Chat, Complete, LoadOptions, Request, Unload
+from .core.usage import Timings, Usage
+from .ledger import Entry
+from .router import Route
+
+
+class Lease(Protocol):
+    """The right to run one request on a loaded model; ``load`` and ``queue`` in seconds."""
+
+    engine: Engine
+    load: float
+    queue: float
+    slots: int
+
+    async def explain(self, error: EngineError) -> EngineError: ...
+
+
+class Leaser(Protocol):
+    def __call__(
+        self, card: Card, *, load: LoadOptions, tenant: str, weight: int, keep_alive: float | None
+    ) -> AbstractAsyncContextManager[Lease]: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Runtime:
+    """All that a request meets on its way, handed in by the composition root."""
+
+    resolve: Callable[[str], Card]
+    check: Callable[[Request, Card], None]
+    route: Callable[[Request, Card], Route]
+    lease: Leaser
+    stop: Callable[[Card], Awaitable[bool]]
+    sink: Callable[[Entry], None]
+
+    def refuse(self, caller: Caller, error: InhouseError) -> None:
+        """Meter a request that was refused before it could be run."""
+        Entry(caller, "", "", self.sink).close(error)
+
+    async def run(self, request: Request, caller: Caller) -> AsyncGenerator[Event, None]:
+        """Stream the events of ``request``. Closing the generator cancels it; every end is metered."""
+        entry = Entry(caller, request.model, type(request).__name__.lower(), self.sink)
+        try:
+            card = self.resolve(request.model)
+            entry.model = str(card.name)
+            self.check(request, card)
+            plan = self.route(request, card)
+            entry.route = plan.reason
+            async with aclosing(self._on(plan.targets[0], request, caller, entry.opened)) as events:
+                async for event in events:
+                    entry.note(event)
+                    yield event
+        except BaseException as error:
+            entry.close(error)
+            raise
+        entry.close()
+
+    async def _on(
+        self, card: Card, request: Request, caller: Caller, opened: float
+    ) -> AsyncGenerator[Event, None]:
+        """Run on one target; the control plane's own times are stamped into the events."""
+        if isinstance(request, Unload):
+            await self.stop(card)
+            yield ChoiceEnd("unload")
+            yield Finished(Usage(), Timings(total=time.monotonic() - opened))
+            return
+        wide = request.n if isinstance(request, Chat | Complete) else 1
+        async with self.lease(
+            card, load=request.load, tenant=caller.tenant, weight=wide, keep_alive=request.keep_alive
+        ) as lease:
+            finished = False
+            try:
+                async with aclosing(lease.engine.run(request)) as events:
+                    async for event in events:
+                        if isinstance(event, Started):
+                            event = Started(lease.load, lease.queue)
+                        elif isinstance(event, Finished):
+                            finished = True
+                            now = time.monotonic()
+                            spent = dataclasses.replace(
+                                event.timings, queue=lease.queue, load=lease.load, total=now - opened
+                            )
+                            event = dataclasses.replace(event, timings=spent)
+                        yield event
+            except EngineError as error:
+                raise await lease.explain(error) from error
+            if not finished:
+                raise EngineError("The engine ended the answer early.", hint="Try again.")
+
+
+__all__ = ["Lease", "Leaser", "Runtime"]

@@ -1,0 +1,6 @@
+"""The HTTP edge: a table of routes, one generate endpoint for all dialects, streaming, guards."""
+
+from .app import App, Services
+from .run import bind, is_loopback, make_server
+
+__all__ = ["App", "Services", "bind", "is_loopback", "make_server"]

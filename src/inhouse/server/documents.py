@@ -1,0 +1,132 @@
+"""The reference: an OpenAPI 3.1 document made from the route table, and a page that shows it."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .. import __version__
+from . import answers
+from .answers import Receive, Scope, Send
+from .schemas import EXAMPLES, SCHEMAS
+
+if TYPE_CHECKING:
+    from .manage.services import Services
+
+_STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1b1f24}
+code,pre{font:14px/1.45 ui-monospace,monospace}pre{background:#f4f5f7;padding:.8rem;overflow:auto}
+table{border-collapse:collapse;width:100%}td,th{border-bottom:1px solid #ddd;padding:.3rem .5rem;
+text-align:left;vertical-align:top}summary{cursor:pointer;padding:.35rem 0}.m{font-weight:600}
+@media(prefers-color-scheme:dark){body{background:#14171a;color:#e6e6e6}pre{background:#22262b}
+td,th{border-color:#333}a{color:#8ab4ff}}
+"""
+
+
+class AnyRow(Protocol):
+    methods: tuple[str, ...]
+    path: str
+    group: str
+    summary: str
+    body: str
+    stream: str
+
+
+def document(rows: Iterable[AnyRow]) -> dict[str, Any]:
+    """The OpenAPI document of a route table."""
+    paths: dict[str, Any] = {}
+    for row in rows:
+        for method in row.methods:
+            paths.setdefault(row.path, {})[method.lower()] = _operation(row, method)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Inhouse", "version": __version__, "license": {"name": "Apache-2.0"}},
+        "paths": paths,
+        "components": {
+            "schemas": SCHEMAS,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"key": []}],
+    }
+
+
+def _operation(row: AnyRow, method: str) -> dict[str, Any]:
+    ok: dict[str, Any] = {"description": "OK", "headers": {"x-request-id": {"schema": {"type": "string"}}}}
+    text = {"/metrics": "text/plain", "/docs": "text/html", "/": "text/plain"}.get(row.path)
+    if method != "HEAD" and row.path not in ("/api/copy", "/api/delete"):
+        ok["content"] = {text or "application/json": {"schema": {} if text is None else {"type": "string"}}}
+        if row.stream:
+            ok["content"][row.stream] = {"schema": {"type": "string"}}
+    wrong = {"description": "Refused or failed", "content": {"application/json": {"schema": _error(row)}}}
+    operation: dict[str, Any] = {
+        "operationId": f"{method.lower()}{row.path.replace('/', '_').replace('{', '').replace('}', '')}",
+        "tags": [row.group],
+        "summary": row.summary,
+        "responses": {"200": ok, "default": wrong},
+    }
+    if row.body:
+        schema = {"$ref": f"#/components/schemas/{row.body}"}
+        content: dict[str, Any] = {"schema": schema}
+        if row.body in EXAMPLES:
+            content["example"] = EXAMPLES[row.body]
+        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
+    if row.path.endswith("}"):
+        name = row.path[row.path.index("{") + 1 : -1]
+        operation["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        ]
+    return operation
+
+
+def _error(row: AnyRow) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{'OpenAIError' if row.group == 'OpenAI' else 'Error'}"}
+
+
+def page(rows: Iterable[AnyRow]) -> str:
+    """The reference as one HTML page: no script, nothing fetched."""
+    out: list[str] = []
+    group = ""
+    for row in rows:
+        if row.group != group:
+            group = row.group
+            out.append(f"<h2>{html.escape(group)}</h2>")
+        out.append(_row(row))
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Inhouse API</title>"
+        f"<meta name=viewport content='width=device-width'><style>{_STYLE}</style>"
+        f"<h1>Inhouse {html.escape(__version__)} API</h1>"
+        "<p>OpenAI and Ollama clients work against this server. The same reference as a document: "
+        "<a href='/openapi.json'>/openapi.json</a>.</p>" + "".join(out)
+    )
+
+
+def _row(row: AnyRow) -> str:
+    methods = html.escape(" ".join(row.methods))
+    head = f"<summary><code class=m>{methods}</code> <code>{html.escape(row.path)}</code> "
+    head += f"{html.escape(row.summary)}</summary>"
+    parts = [head]
+    if row.body:
+        fields = "".join(_field(n, s) for n, s in SCHEMAS[row.body].get("properties", {}).items())
+        parts.append(f"<table><tr><th>field<th>type<th>what it does</tr>{fields}</table>")
+        if row.body in EXAMPLES:
+            parts.append(f"<pre>{html.escape(json.dumps(EXAMPLES[row.body], indent=2))}</pre>")
+    return f"<details>{''.join(parts)}</details>"
+
+
+def _field(name: str, schema: dict[str, Any]) -> str:
+    kind = schema.get("type", "any")
+    shown = " | ".join(kind) if isinstance(kind, list) else str(kind)
+    text = html.escape(schema.get("description", ""))
+    return f"<tr><td><code>{html.escape(name)}</code><td>{html.escape(shown)}<td>{text}</tr>"
+
+
+async def openapi_document(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+    await answers.json(scope, send, document(services.routes))
+
+
+async def docs_page(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+    csp = (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'")
+    data = page(services.routes).encode()
+    await answers.whole(scope, send, data, media_type="text/html; charset=utf-8", headers=[csp])

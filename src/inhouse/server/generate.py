@@ -1,0 +1,45 @@
+"""The one generate endpoint, for every dialect and task."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..core.errors import Draining, InhouseError
+from ..dialects.codec import Decoded, ErrorAnswer
+from . import answers
+from .answers import Info, Receive, Scope, Send
+from .stream import Pump, respond
+
+if TYPE_CHECKING:
+    from .manage.services import Services
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Generate:
+    """An endpoint: ``decode`` and ``render`` belong to one dialect."""
+
+    dialect: str
+    decode: Callable[[bytes], Decoded]
+    render: Callable[[InhouseError], ErrorAnswer]
+
+    async def __call__(self, services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+        settings = services.config.server
+        body = await answers.body(scope, receive, settings.max_body)
+        info: Info = scope["inhouse"]
+        caller = dataclasses.replace(info.caller, dialect=self.dialect)
+        try:
+            if services.draining():
+                raise Draining("The server is stopping.", hint="Try again in a moment.", retry_after=5)
+            decoded = self.decode(body)
+        except InhouseError as error:
+            info.outcome = error.code
+            services.runtime.refuse(caller, error)
+            await answers.error(scope, send, self.render(error))
+            return
+        events = services.runtime.run(decoded.request, caller)
+        pump = Pump(
+            scope, send, decoded.encoder, silence=settings.keepalive_interval, stall=settings.stall_timeout
+        )
+        await respond(scope, receive, lambda: pump.run(events, self.render))

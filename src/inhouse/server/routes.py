@@ -1,0 +1,97 @@
+"""The table of routes: each row a method, a path, an endpoint and what the reference says of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from ..dialects import ollama, openai
+from .answers import Receive, Scope, Send
+from .documents import docs_page, openapi_document
+from .generate import Generate
+from .health import health, metrics, root
+from .manage import models, state
+
+if TYPE_CHECKING:
+    from .app import Services
+
+
+class Endpoint(Protocol):
+    def __call__(self, services: Services, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table. ``body`` names the schema of the request in the OpenAPI document,
+    ``stream`` the media type of a streamed answer. A path may end in ``{name}``: the rest."""
+
+    methods: tuple[str, ...]
+    path: str
+    endpoint: Endpoint
+    group: str
+    summary: str
+    body: str = ""
+    stream: str = ""
+
+
+_READ = ("GET", "HEAD")
+_SSE = "text/event-stream"
+_NDJSON = "application/x-ndjson"
+
+
+def _openai(decode: str) -> Generate:
+    return Generate("openai", getattr(openai, decode), openai.render_error)
+
+
+def _ollama(decode: str) -> Generate:
+    return Generate("ollama", getattr(ollama, decode), ollama.render_error)
+
+
+ROUTES: tuple[Row, ...] = (
+    Row(("POST",), "/v1/chat/completions", _openai("decode_chat"), "OpenAI", "Chat completion", "Chat", _SSE),
+    Row(
+        ("POST",),
+        "/v1/completions",
+        _openai("decode_completions"),
+        "OpenAI",
+        "Text completion",
+        "Completion",
+        _SSE,
+    ),
+    Row(("POST",), "/v1/embeddings", _openai("decode_embeddings"), "OpenAI", "Embeddings", "Embedding"),
+    Row(_READ, "/v1/models", models.openai_list, "OpenAI", "List models"),
+    Row(_READ, "/v1/models/{model}", models.openai_one, "OpenAI", "One model"),
+    Row(("POST",), "/api/chat", _ollama("decode_chat"), "Ollama", "Chat", "OllamaChat", _NDJSON),
+    Row(
+        ("POST",),
+        "/api/generate",
+        _ollama("decode_generate"),
+        "Ollama",
+        "Generate",
+        "OllamaGenerate",
+        _NDJSON,
+    ),
+    Row(("POST",), "/api/embed", _ollama("decode_embed"), "Ollama", "Embeddings", "OllamaEmbed"),
+    Row(
+        ("POST",),
+        "/api/embeddings",
+        _ollama("decode_embeddings"),
+        "Ollama",
+        "One embedding (old form)",
+        "OllamaEmbeddings",
+    ),
+    Row(_READ, "/api/tags", models.tags, "Ollama", "List models"),
+    Row(("POST",), "/api/show", models.show, "Ollama", "Facts of a model", "OllamaShow"),
+    Row(_READ, "/api/ps", state.ps, "Ollama", "Loaded models"),
+    Row(("POST",), "/api/pull", models.pull, "Ollama", "Pull a model", "OllamaPull", _NDJSON),
+    Row(("POST",), "/api/copy", models.copy, "Ollama", "Copy a model", "OllamaCopy"),
+    Row(("DELETE",), "/api/delete", models.delete, "Ollama", "Delete a model", "OllamaName"),
+    Row(_READ, "/api/version", state.version, "Ollama", "Version"),
+    Row(_READ, "/api/machine", state.machine, "Inhouse", "Hardware, engines and findings"),
+    Row(_READ, "/health", health, "Inhouse", "Liveness; needs no key"),
+    Row(_READ, "/metrics", metrics, "Inhouse", "Prometheus metrics"),
+    Row(_READ, "/docs", docs_page, "Inhouse", "This reference as a page"),
+    Row(_READ, "/openapi.json", openapi_document, "Inhouse", "This reference as an OpenAPI document"),
+    Row(_READ, "/", root, "Inhouse", "Says that the server runs"),
+)

@@ -1,0 +1,165 @@
+"""Schemas of request bodies for the reference. Compact: ``field: (type, what it does, more)``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_STRING, _INT, _NUM, _BOOL, _OBJ = "string", "integer", "number", "boolean", "object"
+_LIST = "array"
+
+_MODEL = (_STRING, "Name of a model, as inhouse list shows it.", {})
+_STREAM = (_BOOL, "Send the answer as it is made.", {})
+_SAMPLING: dict[str, Any] = {
+    "temperature": (_NUM, "Sampling temperature; 0 is greedy.", {"minimum": 0, "maximum": 2}),
+    "top_p": (_NUM, "Nucleus sampling.", {"minimum": 0, "maximum": 1}),
+    "seed": (_INT, "Seed of the random generator; the same seed gives the same answer.", {}),
+    "stop": ([_STRING, _LIST], "Up to four texts that end the answer.", {"items": {"type": _STRING}}),
+    "n": (_INT, "How many answers to make.", {"minimum": 1, "maximum": 128}),
+    "presence_penalty": (_NUM, "Penalty for tokens already present.", {"minimum": -2, "maximum": 2}),
+    "frequency_penalty": (_NUM, "Penalty growing with a token's frequency.", {"minimum": -2, "maximum": 2}),
+    "logit_bias": (_OBJ, "Token id to bias, -100 to 100; up to 300 entries.", {}),
+    "stream": _STREAM,
+    "stream_options": (_OBJ, "include_usage: send token counts in a last chunk.", {}),
+    "keep_alive": ([_STRING, _NUM], "How long the model stays loaded afterwards (extension).", {}),
+    "top_k": (_INT, "Sample from the k likeliest tokens (extension).", {"minimum": 0}),
+    "min_p": (_NUM, "Least probability relative to the likeliest (extension).", {"minimum": 0, "maximum": 1}),
+    "repeat_penalty": (_NUM, "Penalty for repeated tokens (extension).", {"minimum": 0}),
+}
+_OLLAMA: dict[str, Any] = {
+    "model": _MODEL,
+    "stream": (_BOOL, "Send NDJSON as the answer is made (default true).", {}),
+    "format": ([_STRING, _OBJ], '"json" or a JSON Schema the answer must satisfy.', {}),
+    "options": (_OBJ, "num_ctx, temperature, top_k, top_p, seed, num_predict, stop and the others.", {}),
+    "keep_alive": ([_STRING, _NUM], "Seconds or a duration; negative for ever, 0 unloads.", {}),
+    "think": ([_BOOL, _STRING], "Let a thinking model think: true, false, low, medium, high, max.", {}),
+    "logprobs": (_BOOL, "Return log-probabilities.", {}),
+    "top_logprobs": (_INT, "Alternatives per token.", {"minimum": 0, "maximum": 20}),
+    "truncate": (_BOOL, "Drop the oldest messages when the prompt is too long (default true).", {}),
+    "shift": (_BOOL, "Whether a prompt that is too long may be shortened (default true).", {}),
+}
+_MESSAGES = (_LIST, "The conversation so far.", {"items": {"type": _OBJ}})
+_TOOLS = (_LIST, "Functions the model may call.", {"items": {"type": _OBJ}})
+_INPUT = ([_STRING, _LIST], "A text, several texts, or token ids.", {})
+
+_FIELDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "Chat": (
+        {
+            "model": _MODEL,
+            "messages": _MESSAGES,
+            **_SAMPLING,
+            "max_completion_tokens": (_INT, "Most tokens to generate.", {"minimum": 1}),
+            "max_tokens": (_INT, "The same, old name.", {"minimum": 1}),
+            "tools": _TOOLS,
+            "tool_choice": ([_STRING, _OBJ], "auto, none, required, or a named function.", {}),
+            "parallel_tool_calls": (_BOOL, "Whether several calls may be made in one answer.", {}),
+            "response_format": (_OBJ, "text, json_object, or json_schema (enforced while decoding).", {}),
+            "logprobs": (_BOOL, "Return log-probabilities.", {}),
+            "top_logprobs": (_INT, "Alternatives per token; needs logprobs.", {"minimum": 0, "maximum": 20}),
+            "reasoning_effort": (_STRING, "How much a thinking model thinks; none turns it off.", {}),
+        },
+        ("model", "messages"),
+    ),
+    "Completion": (
+        {
+            "model": _MODEL,
+            "prompt": ([_STRING, _LIST], "A text, several texts, or token ids.", {}),
+            **_SAMPLING,
+            "suffix": (_STRING, "Text after the gap (fill in the middle).", {}),
+            "max_tokens": (_INT, "Most tokens to generate (default 16).", {"minimum": 0}),
+            "echo": (_BOOL, "Return the prompt too.", {}),
+            "logprobs": (_INT, "Alternatives per token.", {"minimum": 0, "maximum": 5}),
+        },
+        ("model",),
+    ),
+    "Embedding": (
+        {
+            "model": _MODEL,
+            "input": _INPUT,
+            "dimensions": (_INT, "Keep the first values and normalise again.", {"minimum": 1}),
+            "encoding_format": (_STRING, "float or base64.", {"enum": ["float", "base64"]}),
+        },
+        ("model", "input"),
+    ),
+    "OllamaChat": ({**_OLLAMA, "messages": _MESSAGES, "tools": _TOOLS}, ("model",)),
+    "OllamaGenerate": (
+        {
+            **_OLLAMA,
+            "prompt": (_STRING, "The prompt; empty loads the model, or unloads it with keep_alive 0.", {}),
+            "suffix": (_STRING, "Text after the gap (fill in the middle).", {}),
+            "system": (_STRING, "System message.", {}),
+            "raw": (_BOOL, "Use the prompt as it is, without a template.", {}),
+            "context": (_LIST, "Token ids that an earlier answer returned.", {"items": {"type": _INT}}),
+            "images": (_LIST, "Base64 images, for models that see.", {"items": {"type": _STRING}}),
+        },
+        ("model",),
+    ),
+    "OllamaEmbed": (
+        {
+            "model": _MODEL,
+            "input": ([_STRING, _LIST], "A text or several.", {}),
+            "truncate": _OLLAMA["truncate"],
+            "dimensions": (_INT, "Keep the first values and normalise again.", {"minimum": 1}),
+            "keep_alive": _OLLAMA["keep_alive"],
+            "options": _OLLAMA["options"],
+        },
+        ("model",),
+    ),
+    "OllamaEmbeddings": (
+        {
+            "model": _MODEL,
+            "prompt": (_STRING, "The text.", {}),
+            "keep_alive": _OLLAMA["keep_alive"],
+            "options": _OLLAMA["options"],
+        },
+        ("model",),
+    ),
+    "OllamaName": ({"model": _MODEL}, ("model",)),
+    "OllamaShow": ({"model": _MODEL, "verbose": (_BOOL, "Long arrays too.", {})}, ("model",)),
+    "OllamaPull": ({"model": _MODEL, "stream": _OLLAMA["stream"]}, ("model",)),
+    "OllamaCopy": (
+        {"source": (_STRING, "A model.", {}), "destination": (_STRING, "Its further name.", {})},
+        ("source", "destination"),
+    ),
+}
+
+
+def _schema(fields: dict[str, Any], required: tuple[str, ...]) -> dict[str, Any]:
+    properties = {
+        name: {"type": kind, "description": text, **more} for name, (kind, text, more) in fields.items()
+    }
+    return {"type": "object", "properties": properties, "required": list(required)}
+
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    **{name: _schema(*spec) for name, spec in _FIELDS.items()},
+    "Error": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]},
+    "OpenAIError": {
+        "type": "object",
+        "properties": {
+            "error": {
+                "type": "object",
+                "properties": {
+                    "message": {"type": "string"},
+                    "type": {"type": "string"},
+                    "param": {"type": ["string", "null"]},
+                    "code": {"type": ["string", "null"]},
+                },
+                "required": ["message", "type", "param", "code"],
+            }
+        },
+        "required": ["error"],
+    },
+}
+
+_HELLO = [{"role": "user", "content": "Why is the sky blue?"}]
+
+EXAMPLES: dict[str, Any] = {
+    "Chat": {"model": "smollm2", "messages": _HELLO, "stream": True},
+    "Completion": {"model": "smollm2", "prompt": "The capital of France is", "max_tokens": 8},
+    "Embedding": {"model": "smollm2", "input": "a sentence"},
+    "OllamaChat": {"model": "smollm2", "messages": _HELLO},
+    "OllamaGenerate": {"model": "smollm2", "prompt": "Why is the sky blue?"},
+    "OllamaEmbed": {"model": "smollm2", "input": ["one", "two"]},
+    "OllamaShow": {"model": "smollm2"},
+    "OllamaPull": {"model": "smollm2"},
+}
