@@ -1,6 +1,7 @@
 """The HTTP edge: a table of routes, one generate endpoint for all dialects, streaming, guards."""
 
-from .app import App, Services
+from .app import App
+from .manage.services import Services
 from .run import bind, is_loopback, make_server
 
 __all__ = ["App", "Services", "bind", "is_loopback", "make_server"]

@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+import dataclasses
 
-from ..catalog import Catalog
-from ..config import Config
-from ..core.errors import InhouseError
-from ..fleet import Fleet
-from ..ledger import Caller, Entry, Meter
-from ..runtime import Runtime
-from ..store import Store
 from .answers import HttpError, Receive, Scope, Send
+from .manage.services import Services
 from .routes import ROUTES, Row
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What endpoints may use, handed in by the composition root. ``machine`` reports the hardware
-    and the engines (blocking: call it in a thread); ``draining`` is true once the server stops."""
-
-    config: Config
-    runtime: Runtime
-    catalog: Catalog
-    store: Store
-    fleet: Fleet
-    meter: Meter
-    machine: Callable[[], dict[str, Any]]
-    draining: Callable[[], bool]
-    build: dict[str, str]
-
-    def refused(self, caller: Caller, error: InhouseError) -> None:
-        """Count a request that was refused before it reached the runtime."""
-        Entry(caller, "", "", self.meter.record).close(error)
 
 
 class App:
     """ASGI application over the table of routes; unknown paths are 404, wrong methods 405."""
 
     def __init__(self, services: Services, rows: tuple[Row, ...] = ROUTES) -> None:
-        self._services = services
+        self._services = dataclasses.replace(services, routes=rows)
         self._exact: dict[str, dict[str, Row]] = {}
         self._under: list[tuple[str, dict[str, Row]]] = []
         for row in rows:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from .. import __version__
 from . import answers
 from .answers import Receive, Scope, Send, header
-from .metrics import exposition
+from .manage.metrics import exposition
 
 if TYPE_CHECKING:
-    from .app import Services
+    from .manage.services import Services
 
 
 async def health(services: Services, scope: Scope, receive: Receive, send: Send) -> None:

@@ -14,7 +14,7 @@ from .health import health, metrics, root
 from .manage import models, state
 
 if TYPE_CHECKING:
-    from .app import Services
+    from .manage.services import Services
 
 
 class Endpoint(Protocol):

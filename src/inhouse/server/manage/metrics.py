@@ -14,9 +14,9 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from .. import __version__
-from ..fleet import Loaded
-from ..ledger import Meter
+from ... import __version__
+from ...fleet import Loaded
+from ...ledger import Meter
 
 _LATENCIES = {
     "queue": ("inhouse_queue_seconds", "Time a request waited for a slot or a model to load."),
@@ -58,9 +58,7 @@ class _Page(Collector):
             requests.add_metric(labels, count)
         yield from (info, requests)
         for kind, counts in self._meter.tokens.items():
-            tokens = CounterMetricFamily(
-                f"inhouse_{kind}_tokens", f"{kind} tokens.".capitalize(), labels=["model"]
-            )
+            tokens = CounterMetricFamily(f"inhouse_{kind}_tokens", f"Tokens: {kind}.", labels=["model"])
             for model, count in counts.items():
                 tokens.add_metric([model], count)
             yield tokens

@@ -17,7 +17,7 @@ from ..answers import Info, Receive, Scope, Send
 from ..stream import Pump, respond
 
 if TYPE_CHECKING:
-    from ..app import Services
+    from .services import Services
 
 
 async def _answered(

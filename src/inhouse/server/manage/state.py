@@ -11,7 +11,7 @@ from .. import answers
 from ..answers import Receive, Scope, Send
 
 if TYPE_CHECKING:
-    from ..app import Services
+    from .services import Services
 
 
 async def ps(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
