@@ -1,0 +1,76 @@
+"""``inhouse doctor``."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import click
+
+from ... import __version__, config
+from ...core.errors import NotFound, ServerUnreachable
+from .. import output, server, views
+from ..base import HELP, Command, json_option
+
+_COLOURS = {"error": "red", "warning": "yellow", "ok": "green", "info": "grey"}
+
+
+@click.command(
+    "doctor",
+    cls=Command,
+    context_settings=HELP,
+    examples="""
+    inhouse doctor
+    inhouse doctor --json
+    """,
+)
+@json_option
+@click.pass_context
+def command(ctx: click.Context, as_json: bool) -> None:
+    """Check hardware, engines and settings.
+
+    Says what hardware is here, which engine runs models on it, and what is missing. Each finding comes with its fix. Exits with 1 when a finding is an error, and with 4 when the
+    server does not even start; then the last lines of its log are shown.
+    """
+    answer, code = _ask(config.load(os.environ))
+    if as_json:
+        output.json_data(answer)
+    else:
+        if "machine" in answer:
+            output.data(views.doctor(answer) + "\n")
+        for finding in answer["findings"]:
+            _print(finding)
+        if not answer["findings"]:
+            output.data("Nothing is missing.")
+    ctx.exit(code)
+
+
+def _ask(settings: config.Config) -> tuple[dict[str, Any], int]:
+    """The report and the exit code; a server that does not start is a finding, too."""
+    try:
+        client = server.connect(settings)
+        answer = dict(client.get("/api/machine", timeout=60.0))
+        version = client.get("/api/version")["version"]
+    except ServerUnreachable as error:
+        return {"findings": [_finding("error", error.message, error.detail, error.hint)]}, 4
+    except NotFound as error:
+        return {"findings": [_finding("error", "the server is too old for this", "", error.hint)]}, 1
+    findings = list(answer.get("findings") or [])
+    if version != __version__:
+        what = f"the server is {version}, this command is {__version__}"
+        findings.append(_finding("warning", what, "", "Restart the server."))
+    answer["findings"] = findings
+    return answer, int(any(f.get("level") == "error" for f in findings))
+
+
+def _finding(level: str, what: str, detail: str, fix: str) -> dict[str, str]:
+    return {"level": level, "what": what, "detail": detail, "fix": fix}
+
+
+def _print(finding: dict[str, Any]) -> None:
+    level = str(finding.get("level") or "info")
+    output.labelled(level, _COLOURS.get(level, ""), str(finding.get("what") or ""))
+    for line in str(finding.get("detail") or "").splitlines():
+        output.data(f"  {line}")
+    if finding.get("fix"):
+        output.data(f"  Fix: {finding['fix']}")

@@ -1,0 +1,184 @@
+"""Find the server, or start one in the background that goes away by itself when idle.
+
+A running server writes ``<home>/server.json`` with its host, port, pid and version. One that was
+started here logs to ``<home>/logs/server.log``. Two callers that start one at once are settled by
+the lock the server holds: the loser exits with 0 or 75 and its caller uses the winner.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from ..config import Config, listen
+from ..core.errors import InhouseError, ServerUnreachable
+from .client import Client, unreachable
+
+IDLE_EXIT = "10m"
+START_TIMEOUT = 60.0
+_ALREADY_RUNS = (0, 75)  # EX_TEMPFAIL: another server holds this home
+_LOG_LIMIT = 5 * 2**20
+_TAIL = 10
+
+Tick = Callable[[], None]
+
+
+def connect(config: Config, tick: Tick | None = None) -> Client:
+    """The server that the settings mean, started if need be. Raises ServerUnreachable."""
+    client = find(config)
+    if client is not None:
+        return client
+    place = _named(config)
+    if place is not None and not _is_loopback(place.host):
+        raise unreachable(place.address, ConnectionRefusedError())
+    return _start(config, tick)
+
+
+def find(config: Config, *, timeout: float = 5.0) -> Client | None:
+    """The running server or None; starts nothing. Raises ServerUnreachable for one that hangs."""
+    client = _named(config) or _recorded(config)
+    return client if client is not None and _healthy(client, timeout) else None
+
+
+def _named(config: Config) -> Client | None:
+    """The server at the address that was set, by whatever means."""
+    text = config.server.host
+    if config.origins.get("server.host", "default") == "default":
+        return None
+    host, port = listen(text)
+    return _client(config, host, port, tls=text.startswith("https://"))
+
+
+def _recorded(config: Config) -> Client | None:
+    """The server that wrote itself down in the home."""
+    record = record_of(config.home)
+    try:
+        return _client(config, str(record["host"]), int(record["port"])) if record else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def record_of(home: Path) -> dict[str, Any] | None:
+    """What ``server.json`` says, None where there is none or it is being written."""
+    try:
+        record = json.loads((home / "server.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _client(config: Config, host: str, port: int, *, tls: bool = False) -> Client:
+    everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 (not bound here)
+    return Client(everywhere.get(host, host), port, key=config.server.api_key, tls=tls)
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _healthy(client: Client, timeout: float = 5.0) -> bool:
+    """Whether an Inhouse server answers there; draining or strange ones do not count."""
+    try:
+        answer = client.get("/health", timeout=timeout)
+    except ServerUnreachable as error:
+        if isinstance(error.__cause__, TimeoutError):
+            raise
+        return False
+    except InhouseError:
+        return False
+    return isinstance(answer, dict) and answer.get("status") == "ok"
+
+
+def _start(config: Config, tick: Tick | None) -> Client:
+    """Start a server and wait until it answers; whoever else starts one at the same time is welcome."""
+    log = _log_file(config.home)
+    began = log.stat().st_size if log.exists() else 0
+    deadline = time.monotonic() + START_TIMEOUT
+    child = _spawn(config, log)
+    while time.monotonic() < deadline:
+        client = _named(config) or _recorded(config)
+        if client is not None and _healthy(client):
+            return client
+        code = child.poll()
+        if code is not None and code not in _ALREADY_RUNS:
+            raise _failed(f"the server ended at once with exit code {code}", log, began)
+        if code is not None:
+            _pause(0.5, tick)  # the winner may be starting, or leaving: then the place is free soon
+            if not ((client := _named(config) or _recorded(config)) and _healthy(client)):
+                child = _spawn(config, log)
+        _pause(0.03, tick)
+    if child.poll() is None:
+        child.terminate()
+    raise _failed(f"the server did not answer within {START_TIMEOUT:.0f} seconds", log, began)
+
+
+def _pause(span: float, tick: Tick | None) -> None:
+    if tick:
+        tick()
+    time.sleep(span)
+
+
+def _spawn(config: Config, log: Path) -> subprocess.Popen[bytes]:
+    """One server process of its own session, so that no Ctrl-C of this terminal reaches it."""
+    # -P: the working folder must not be searched for modules.
+    command = [sys.executable, "-P", "-m", "inhouse", "serve", "--background"]
+    if config.origins.get("server.idle_exit", "default") == "default":
+        command += ["--idle-exit", IDLE_EXIT]
+    with _open_log(log) as out:
+        if sys.platform == "win32":
+            flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd=config.home,
+                creationflags=flags,
+            )
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=config.home, start_new_session=True
+        )
+
+
+def _log_file(home: Path) -> Path:
+    """The log's path, with its folder; a large old log steps aside."""
+    log = home / "logs" / "server.log"
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log.parent.mkdir(mode=0o700, exist_ok=True)
+        if log.exists() and log.stat().st_size > _LOG_LIMIT:
+            log.replace(log.with_suffix(".log.1"))
+    except OSError as error:
+        raise _no_home(error) from error
+    return log
+
+
+def _open_log(log: Path) -> IO[bytes]:
+    try:
+        return open(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab")
+    except OSError as error:
+        raise _no_home(error) from error
+
+
+def _no_home(error: OSError) -> ServerUnreachable:
+    return ServerUnreachable(
+        "no server runs and none can be started: the home folder cannot be written",
+        detail=str(error),
+        hint="Set INHOUSE_HOME to a folder of yours.",
+    )
+
+
+def _failed(cause: str, log: Path, began: int) -> ServerUnreachable:
+    """The error with what the server said before it ended."""
+    try:
+        text = log.read_bytes()[began:].decode("utf-8", "replace")
+    except OSError:
+        text = ""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return ServerUnreachable(cause, detail="\n".join(lines[-_TAIL:]), hint=f"The whole log: {log}")

@@ -1,0 +1,206 @@
+"""What the API lists and shows, as text. Pure: JSON in, text out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from . import output
+
+Json = Mapping[str, Any]
+
+
+def when(text: str) -> datetime | None:
+    """An RFC 3339 time with any number of digits of a second; None where it is not one."""
+    try:
+        head, point, rest = text.partition(".")
+        if point:
+            digits = len(rest) - len(rest.lstrip("0123456789"))
+            text = f"{head}.{rest[:digits][:6].ljust(6, '0')}{rest[digits:]}"
+        moment = datetime.fromisoformat(text)
+    except (ValueError, AttributeError, TypeError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def ago(text: str, now: datetime) -> str:
+    """``2 hours ago``."""
+    moment = when(text)
+    return f"{output.distance((now - moment).total_seconds())} ago" if moment else "-"
+
+
+def until(text: str, now: datetime) -> str:
+    """``4 minutes from now``, ``Forever`` beyond a century, ``Stopping...`` when it is past."""
+    moment = when(text)
+    if moment is None:
+        return "-"
+    left = (moment - now).total_seconds()
+    if left > 100 * 365 * 86400:
+        return "Forever"
+    return f"{output.distance(left)} from now" if left > 0 else "Stopping..."
+
+
+def named(models: Sequence[Json], prefix: str) -> list[Json]:
+    """Those whose name begins with ``prefix``, whatever the case."""
+    return [m for m in models if str(m.get("name", "")).lower().startswith(prefix.lower())]
+
+
+def models(entries: Sequence[Json], now: datetime) -> str:
+    """The table of ``inhouse list``."""
+    rows = [
+        (
+            str(m.get("name", "")),
+            str(m.get("digest", ""))[:12],
+            output.human_size(int(m.get("size") or 0)),
+            ago(str(m.get("modified_at", "")), now),
+        )
+        for m in entries
+    ]
+    return output.table(("NAME", "ID", "SIZE", "MODIFIED"), rows)
+
+
+def processor(size: int, on_gpu: int) -> str:
+    """Where a model's bytes are: ``100% GPU``, ``41%/59% CPU/GPU``."""
+    if on_gpu <= 0 or size <= 0:
+        return "100% CPU"
+    if on_gpu >= size:
+        return "100% GPU"
+    cpu = round((size - on_gpu) / size * 100)
+    return f"{cpu}%/{100 - cpu}% CPU/GPU"
+
+
+def running(entries: Sequence[Json], now: datetime) -> str:
+    """The table of ``inhouse ps``: Ollama's columns, then slots in use, who waits, and by what it runs."""
+    rows = []
+    for m in entries:
+        size = int(m.get("size") or 0)
+        engine = "/".join(str(m[k]) for k in ("engine", "build") if m.get(k))
+        state = str(m.get("state") or "")
+        rows.append(
+            (
+                str(m.get("name", "")),
+                str(m.get("digest", ""))[:12],
+                output.human_size(size),
+                processor(size, int(m.get("size_vram") or 0)),
+                str(m.get("context_length") or "-"),
+                until(str(m.get("expires_at", "")), now) if state in ("", "ready", "idle", "busy") else state,
+                f"{m.get('busy', 0)}/{m['slots']}" if m.get("slots") else "-",
+                str(m.get("waiting", 0)),
+                engine or "-",
+            )
+        )
+    header = ("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL", "SLOTS", "WAITING", "ENGINE")
+    return output.table(header, rows)
+
+
+Rows = Sequence[Sequence[str]]
+
+
+def _section(title: str, rows: Rows) -> str:
+    width = max(len(row[0]) for row in rows)
+    lines = [f"  {title}"]
+    for row in rows:
+        lines.append("    " + "    ".join([row[0].ljust(width), *row[1:]]).rstrip())
+    return "\n".join(lines)
+
+
+def _lines(text: str, limit: int) -> Rows:
+    lines = [(line.strip(),) for line in text.strip().splitlines()]
+    return [*lines[:limit], ("...",)] if len(lines) > limit else lines
+
+
+def model(show: Json, *, verbose: bool = False) -> str:
+    """The sections of ``inhouse show``; those without content are left out."""
+    info, details = show.get("model_info") or {}, show.get("details") or {}
+    family = info.get("general.architecture") or details.get("family")
+    count = info.get("general.parameter_count")
+    rows = [
+        ("architecture", family),
+        ("parameters", details.get("parameter_size") or (_count(count) if count else None)),
+        ("context length", details.get("context_length") or info.get(f"{family}.context_length")),
+        ("embedding length", details.get("embedding_length") or info.get(f"{family}.embedding_length")),
+        ("quantization", details.get("quantization_level")),
+        ("requires", show.get("requires")),
+    ]
+    sections: list[tuple[str, Rows]] = [("Model", [(name, str(value)) for name, value in rows if value])]
+    sections.append(("Capabilities", [(str(c),) for c in show.get("capabilities") or []]))
+    parameters = [line.split(None, 1) for line in str(show.get("parameters") or "").splitlines()]
+    sections.append(("Parameters", [p for p in parameters if p]))
+    sections.append(("System", _lines(str(show.get("system") or ""), 10)))
+    sections.append(("License", _lines(licence(show), 2)))
+    if verbose:
+        sections.append(("Metadata", [(k, _short(v)) for k, v in sorted(info.items())]))
+        tensors = show.get("tensors") or []
+        sections.append(("Tensors", [(t["name"], t["type"], str(t["shape"])) for t in tensors]))
+    return output.clean("\n\n".join(_section(title, rows) for title, rows in sections if rows))
+
+
+def licence(show: Json) -> str:
+    """The licence text, of one or several."""
+    text = show.get("license") or ""
+    return "\n".join(map(str, text)) if isinstance(text, list) else str(text)
+
+
+def _count(count: float) -> str:
+    for unit, one in (("B", 1e9), ("M", 1e6), ("K", 1e3)):
+        if count >= one:
+            return f"{count / one:.2f}{unit}"
+    return f"{count:.0f}"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def facts(tree: Json, prefix: str = "") -> list[tuple[str, str]]:
+    """A nested object as rows of name and value; sizes of bytes for people."""
+    rows: list[tuple[str, str]] = []
+    for key, value in tree.items():
+        name = f"{prefix}{key}".replace("_", " ")
+        if isinstance(value, Mapping):
+            rows += facts(value, f"{name} ")
+        elif isinstance(value, list):
+            rows += _list_facts(name, value)
+        elif value is not None and value != "":
+            rows.append((name, _fact(key, value)))
+    return rows
+
+
+def _list_facts(name: str, values: Sequence[Any]) -> list[tuple[str, str]]:
+    if any(isinstance(v, Mapping) for v in values):
+        rows: list[tuple[str, str]] = []
+        for number, v in enumerate(values):
+            rows += (
+                facts(v, f"{name} {number} ") if isinstance(v, Mapping) else [(f"{name} {number}", str(v))]
+            )
+        return rows
+    return [(name, " ".join(map(str, values)) or "none")]
+
+
+def _fact(key: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    of_bytes = any(word in key for word in ("bytes", "memory", "ram", "disk", "total", "available", "free"))
+    if isinstance(value, int) and of_bytes and value >= 2**20:
+        return output.human_size(value)
+    if isinstance(value, float):
+        return "-" if math.isnan(value) else f"{value:g}"
+    return str(value)
+
+
+def doctor(answer: Json) -> str:
+    """Machine and engines, as text."""
+    parts = [_section("Machine", facts(answer.get("machine") or {}) or [("unknown",)])]
+    rows: list[Sequence[str]] = []
+    for engine in answer.get("engines") or []:
+        if isinstance(engine, Mapping):
+            name = str(engine.get("name") or engine.get("kind") or engine.get("engine") or "engine")
+            rest = {k: v for k, v in engine.items() if k not in ("name", "kind", "engine")}
+            rows.append((name, ", ".join(f"{k} {v}" for k, v in facts(rest))))
+        else:
+            rows.append((str(engine), ""))
+    parts.append(_section("Engines", rows or [("none",)]))
+    return output.clean("\n\n".join(parts))
