@@ -1,0 +1,128 @@
+"""What the scheduler hears and what it answers: one frozen class each, one union per direction.
+
+A *key* names one variant of a model as a worker would run it; keys of one *group* stand for the
+same model and never run side by side. A *ticket* is one request's place in line. Both are opaque
+and hashable. Times are seconds of one monotonic clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Literal
+
+from ..core.errors import InhouseError
+
+Key = Hashable
+Ticket = Hashable
+Why = Literal["expired", "evicted", "reloaded", "stopped", "abandoned", "closing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrive:
+    """A request wants ``weight`` slots of ``key``, whose worker would need ``memory`` bytes.
+
+    ``keep_alive`` None leaves the model's as it is; ``inf`` keeps it for ever, 0 stops it once idle.
+    """
+
+    ticket: Ticket
+    key: Key
+    group: Hashable
+    tenant: str
+    memory: int
+    weight: int = 1
+    keep_alive: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """The request is over, whatever it was doing; ``ok`` when the engine answered it to its end."""
+
+    ticket: Ticket
+    ok: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The worker of ``key`` is loaded and runs ``slots`` requests at once."""
+
+    key: Key
+    slots: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    key: Key
+    error: InhouseError
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A loaded worker is gone that nobody told to stop."""
+
+    key: Key
+    error: InhouseError
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A worker that was told to stop is gone; its memory is free."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class StopWanted:
+    """Unload ``key`` as soon as its running requests have ended."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; due whenever ``Scheduler.next_wake`` says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """Take no new requests; those that wait or run may end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Refuse all who wait and stop every worker."""
+
+
+Event = Arrive | Leave | Ready | LoadFailed | Died | Stopped | StopWanted | Tick | Drain | Close
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The ticket holds its slots from now until it leaves."""
+
+    ticket: Ticket
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    ticket: Ticket
+    error: InhouseError
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Load ``key``; answered by Ready or LoadFailed, or by Stopped if a Stop came between."""
+
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End the worker of ``key``; answered by Stopped."""
+
+    key: Key
+    why: Why
+
+
+Command = Grant | Refuse | Start | Stop

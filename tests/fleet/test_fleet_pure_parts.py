@@ -1,0 +1,126 @@
+"""Fairness, memory and eviction on their own."""
+
+from __future__ import annotations
+
+import math
+
+from inhouse.fleet.eviction import Claim, Resident, plan
+from inhouse.fleet.fairness import FairQueue, Waiting, crowded_out
+from inhouse.fleet.memory import Room, gib
+
+
+def waiting(ticket: object, tenant: str = "t", since: float = 0.0) -> Waiting:
+    return Waiting(ticket, tenant, since, 1)
+
+
+def filled(*items: Waiting) -> FairQueue:
+    queue = FairQueue()
+    for item in items:
+        queue.push(item)
+    return queue
+
+
+def served(queue: FairQueue) -> list[object]:
+    out = []
+    while (item := queue.head()) is not None:
+        queue.serve(item)
+        out.append(item.ticket)
+    return out
+
+
+def test_tenants_alternate_and_each_keeps_its_order() -> None:
+    queue = filled(waiting(1, "x"), waiting(2, "x"), waiting(3, "x"), waiting(4, "y"), waiting(5, "z"))
+    assert served(queue) == [1, 4, 5, 2, 3]
+    assert len(queue) == 0
+
+
+def test_who_leaves_the_line_takes_no_turn_from_its_tenant() -> None:
+    one, two, three = waiting(1, "x"), waiting(2, "x"), waiting(3, "y")
+    queue = filled(one, two, three)
+    queue.remove(one)
+    assert served(queue) == [2, 3]
+
+
+def test_a_barrier_hides_those_who_came_later() -> None:
+    queue = filled(waiting(1, "x", 10.0), waiting(2, "y", 5.0))
+    head = queue.head(until=5.0)
+    assert head is not None
+    assert head.ticket == 2
+    assert queue.head(until=4.9) is None
+    oldest = queue.oldest()
+    assert oldest is not None
+    assert oldest.ticket == 2
+
+
+def test_a_newcomer_displaces_the_newest_of_the_greediest_tenant() -> None:
+    first = filled(waiting(1, "x", 1.0), waiting(2, "x", 2.0))
+    second = filled(waiting(3, "x", 3.0), waiting(4, "y", 4.0))
+    out = crowded_out([first, second], "new")
+    assert out is not None
+    assert out.ticket == 3
+
+
+def test_nobody_is_displaced_for_one_who_has_as_much() -> None:
+    queue = filled(waiting(1, "x"), waiting(2, "x"), waiting(3, "y"))
+    assert crowded_out([queue], "x") is None
+    assert crowded_out([queue], "y") is None
+    assert crowded_out([], "x") is None
+
+
+def test_room_counts_bytes_and_models() -> None:
+    room = Room.of(100, 2)
+    assert room.fits(100)
+    assert not room.fits(101)
+    assert not room.take(10).take(10).fits(1)
+    assert room.take(60).free(60) == room
+    assert Room.of(0, 0).take(10**15).fits(10**15)
+
+
+def test_sizes_read_well() -> None:
+    assert gib(3 * 2**29) == "1.5 GiB"
+    assert gib(100 * 2**20) == "100 MiB"
+
+
+def resident(key: str, memory: int, *, idle: bool = True, **other: float) -> Resident:
+    return Resident(
+        key=key,
+        group=key,
+        memory=memory,
+        settled=True,
+        leaving=False,
+        idle=idle,
+        kept=bool(other.get("kept", False)),
+        last_used=other.get("last_used", 0.0),
+        since=other.get("since", 0.0),
+    )
+
+
+def test_nothing_is_evicted_if_that_would_not_make_enough_room() -> None:
+    loading = Resident("l", "l", 80, False, False, False, False, 0, 0)
+    decided = plan([Claim("n", "n", 50, 0.0)], [loading, resident("i", 10)], Room.of(100, 0), 1.0)
+    assert decided.start == []
+    assert decided.yielding == {}
+
+
+def test_room_that_is_coming_back_is_not_made_twice() -> None:
+    leaving = Resident("l", "l", 80, False, True, False, False, 0, 0)
+    decided = plan([Claim("n", "n", 50, 0.0)], [leaving, resident("i", 10)], Room.of(100, 0), 1.0)
+    assert decided.start == []
+    assert decided.yielding == {}
+
+
+def test_busy_victims_serve_on_for_the_patience_and_the_longest_resident_goes_first() -> None:
+    old, new = resident("old", 50, idle=False, since=1.0), resident("new", 50, idle=False, since=2.0)
+    decided = plan([Claim("n", "n", 50, 7.0)], [new, old], Room.of(100, 0), 2.0)
+    assert decided.yielding == {"old": 9.0}
+
+
+def test_an_idle_victim_serves_nothing_more() -> None:
+    decided = plan([Claim("n", "n", 50, 7.0)], [resident("i", 60)], Room.of(100, 0), 2.0)
+    assert decided.yielding == {"i": -math.inf}
+
+
+def test_two_claims_take_different_victims() -> None:
+    claims = [Claim("n", "n", 50, 7.0), Claim("m", "m", 50, 8.0)]
+    decided = plan(claims, [resident("i", 50), resident("j", 50, last_used=1.0)], Room.of(100, 0), 2.0)
+    assert set(decided.yielding) == {"i", "j"}
