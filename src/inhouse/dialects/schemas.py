@@ -1,0 +1,109 @@
+"""Ceilings for JSON Schemas from strangers: refused here, fast, before any engine sees them.
+
+A schema becomes a grammar in the engine, so its size is work there. References stay inside the
+document (``#/...``); nothing is ever fetched. Recursion through properties or items is fine; a
+reference that leads back to itself without consuming anything has no meaning and is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+
+from ..core.errors import BadRequest
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 64
+MAX_ENUM = 1000
+MAX_PATTERN = 1000
+_JOINS = ("anyOf", "oneOf", "allOf")
+
+
+def check_schema(schema: Mapping[str, Any], param: str) -> None:
+    """Raise BadRequest when a schema is too deep, too large or refers outside itself."""
+    refs: list[str] = []
+    stack: list[tuple[Any, int]] = [(schema, 1)]
+    while stack:
+        node, depth = stack.pop()
+        if depth > MAX_DEPTH:
+            _refuse(param, f"it is nested deeper than {MAX_DEPTH} levels", "Flatten the schema.")
+        if isinstance(node, dict):
+            _check_node(node, param, refs)
+            stack.extend((child, depth + 1) for child in node.values() if isinstance(child, dict | list))
+        else:
+            stack.extend((child, depth + 1) for child in node if isinstance(child, dict | list))
+    if len(msgspec.json.encode(schema)) > MAX_BYTES:
+        _refuse(param, f"it is larger than {MAX_BYTES // 1024} KiB", "Shorten the schema.")
+    _check_circles(schema, refs, param)
+
+
+def _refuse(param: str, what: str, hint: str) -> None:
+    raise BadRequest(f"Invalid schema for '{param}': {what}.", hint=hint, param=param)
+
+
+def _check_node(node: dict[str, Any], param: str, refs: list[str]) -> None:
+    ref = node.get("$ref")
+    if isinstance(ref, str):
+        if not ref.startswith("#/"):
+            _refuse(param, "a $ref leads outside the schema", "Use references like '#/$defs/name' only.")
+        refs.append(ref)
+    values = node.get("enum")
+    if isinstance(values, list) and len(values) > MAX_ENUM:
+        _refuse(param, f"an enum has more than {MAX_ENUM} values", "Use a string instead.")
+    pattern = node.get("pattern")
+    if isinstance(pattern, str) and len(pattern) > MAX_PATTERN:
+        _refuse(param, f"a pattern is longer than {MAX_PATTERN} characters", "Shorten the pattern.")
+
+
+def _resolve(schema: Mapping[str, Any], ref: str) -> Any:
+    node: Any = schema
+    for part in ref[2:].split("/"):
+        key = unquote(part).replace("~1", "/").replace("~0", "~")
+        if isinstance(node, Mapping):
+            node = node.get(key)
+        elif isinstance(node, list) and key.isascii() and key.isdigit() and len(key) < 6:
+            node = node[int(key)] if int(key) < len(node) else None
+        else:
+            return None
+    return node
+
+
+def _immediate(node: Any) -> Iterator[str]:
+    """References that a value must satisfy as a whole, not one of its parts."""
+    stack = [node]
+    while stack:
+        at = stack.pop()
+        if not isinstance(at, Mapping):
+            continue
+        ref = at.get("$ref")
+        if isinstance(ref, str):
+            yield ref
+        for join in _JOINS:
+            branches = at.get(join)
+            if isinstance(branches, list):
+                stack.extend(branches)
+
+
+def _check_circles(schema: Mapping[str, Any], refs: list[str], param: str) -> None:
+    edges: dict[str, tuple[str, ...]] = {}
+    for ref in dict.fromkeys(refs):
+        target = _resolve(schema, ref)
+        if not isinstance(target, Mapping):
+            _refuse(param, "a $ref points nowhere", "Define what it names, e.g. under '$defs'.")
+        edges[ref] = tuple(_immediate(target))
+    done: set[str] = set()
+    for start, first in edges.items():
+        path: dict[str, Iterator[str]] = {} if start in done else {start: iter(first)}
+        while path:
+            at, children = next(reversed(path.items()))
+            child = next(children, None)
+            if child is None:
+                done.add(at)
+                del path[at]
+            elif child in path:
+                _refuse(param, "a $ref leads back to itself", "Let references recur through properties.")
+            elif child not in done:
+                path[child] = iter(edges.get(child, ()))
