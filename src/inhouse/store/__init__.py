@@ -1,0 +1,1 @@
+"""Models on disk: blobs and manifests, pulling from sources, facts from GGUF headers."""

