@@ -17,6 +17,7 @@ from ..core.errors import BadRequest, Unsupported
 INT32_MAX = 2**31 - 1
 MAX_NOTED = 100
 _SEEDS = 2**32 - 1
+_HINT = "The API reference says what each field takes."
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION_PART = re.compile(r"(\d{1,18}(?:\.\d{0,18})?|\.\d{1,18})(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 _PLAIN_NUMBER = re.compile(r"\d{1,18}(?:\.\d{0,18})?", re.ASCII)
@@ -46,7 +47,7 @@ def wrong_type(param: str, expected: str, value: Any) -> NoReturn:
     """Raise the BadRequest for a value of the wrong type."""
     raise BadRequest(
         f"Invalid type for '{param}': expected {expected}, but got {kind_of(value)}.",
-        hint=f"Send {expected}.",
+        hint=_HINT,
         param=param,
     )
 
@@ -61,7 +62,7 @@ def wrong_value(param: str, expected: str, value: Any = None) -> NoReturn:
     elif isinstance(value, int | float):
         text = repr(value) if abs(value) < 1e30 else "a number far outside"
         came = f", but got {text}"
-    raise BadRequest(f"Invalid value for '{param}': expected {expected}{came}.", param=param)
+    raise BadRequest(f"Invalid value for '{param}': expected {expected}{came}.", hint=_HINT, param=param)
 
 
 def missing(param: str, expected: str = "") -> NoReturn:

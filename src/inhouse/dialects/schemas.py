@@ -11,9 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
-import msgspec
-
 from ..core.errors import BadRequest
+from .wire import dumps
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 64
@@ -25,23 +24,28 @@ _JOINS = ("anyOf", "oneOf", "allOf")
 def check_schema(schema: Mapping[str, Any], param: str) -> None:
     """Raise BadRequest when a schema is too deep, too large or refers outside itself."""
     refs: list[str] = []
-    stack: list[tuple[Any, int]] = [(schema, 1)]
-    while stack:
-        node, depth = stack.pop()
-        if depth > MAX_DEPTH:
-            _refuse(param, f"it is nested deeper than {MAX_DEPTH} levels", "Flatten the schema.")
-        if isinstance(node, dict):
-            _check_node(node, param, refs)
-            stack.extend((child, depth + 1) for child in node.values() if isinstance(child, dict | list))
-        else:
-            stack.extend((child, depth + 1) for child in node if isinstance(child, dict | list))
-    if len(msgspec.json.encode(schema)) > MAX_BYTES:
+    for node in nested_objects(schema, param):
+        _check_node(node, param, refs)
+    if len(dumps(schema)) > MAX_BYTES:
         _refuse(param, f"it is larger than {MAX_BYTES // 1024} KiB", "Shorten the schema.")
     _check_circles(schema, refs, param)
 
 
+def nested_objects(value: Any, param: str) -> Iterator[dict[str, Any]]:
+    """All objects inside a JSON value, itself too. Raises BadRequest beyond MAX_DEPTH levels."""
+    stack: list[tuple[Any, int]] = [(value, 1)]
+    while stack:
+        node, depth = stack.pop()
+        if depth > MAX_DEPTH:
+            _refuse(param, f"it is nested deeper than {MAX_DEPTH} levels", "Flatten it.")
+        if isinstance(node, dict):
+            yield node
+        children = node.values() if isinstance(node, dict) else node
+        stack.extend((child, depth + 1) for child in children if isinstance(child, dict | list))
+
+
 def _refuse(param: str, what: str, hint: str) -> None:
-    raise BadRequest(f"Invalid schema for '{param}': {what}.", hint=hint, param=param)
+    raise BadRequest(f"Invalid value for '{param}': {what}.", hint=hint, param=param)
 
 
 def _check_node(node: dict[str, Any], param: str, refs: list[str]) -> None:

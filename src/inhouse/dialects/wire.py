@@ -38,8 +38,13 @@ def dumps(value: Any) -> bytes:
     """JSON on one line. Floats that are no numbers become null."""
     try:
         return _one_line(_encode(value))
-    except UnicodeEncodeError:
+    except UnicodeEncodeError:  # a lone surrogate somewhere
         return _one_line(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+
+
+def finite(logprob: float) -> float:
+    """JSON has no minus infinity: very unlikely tokens are written as -9999."""
+    return logprob if math.isfinite(logprob) else -9999.0
 
 
 def nearest(error: InhouseError, table: Mapping[type[InhouseError], T]) -> T:

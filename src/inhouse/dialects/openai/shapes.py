@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 import time
 from dataclasses import dataclass, field
@@ -10,10 +9,9 @@ from typing import Any
 
 from ...core.events import Reason, TokenLogprob
 from ...core.usage import Usage
-from ..wire import dumps
+from ..wire import dumps, finite
 
 FINGERPRINT = "fp_inhouse"
-UNLIKELY = -9999.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +64,6 @@ def usage_of(usage: Usage) -> dict[str, Any]:
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     }
-
-
-def finite(logprob: float) -> float:
-    """JSON has no minus infinity: OpenAI writes -9999.0 for very unlikely tokens."""
-    return logprob if math.isfinite(logprob) else UNLIKELY
 
 
 def chat_logprobs(tokens: list[TokenLogprob] | tuple[TokenLogprob, ...]) -> dict[str, Any]:

@@ -1,0 +1,50 @@
+"""Errors in Ollama's shape: ``{"error": "text"}``, with its texts where clients match on them."""
+
+from __future__ import annotations
+
+from ...core import errors as e
+from ..codec import ErrorAnswer
+from ..wire import dumps, explain, nearest, retry_after
+
+_STATUS: dict[type[e.InhouseError], int] = {
+    e.InhouseError: 500,
+    e.BadRequest: 400,
+    e.BodyTooLarge: 413,
+    e.Unauthorized: 401,
+    e.Forbidden: 403,
+    e.NotFound: 404,
+    e.Conflict: 409,
+    e.Busy: 503,
+    e.CrashLoop: 503,
+    e.NoSpace: 507,
+    e.Cancelled: 499,
+}
+_EMBED_ROUTES = ("embed", "embeddings")
+
+
+def error_text(error: e.InhouseError, route: str = "") -> str:
+    """The text; ``route`` (embed, embeddings, copy ...) decides where Ollama's texts differ."""
+    if isinstance(error, e.ModelNotFound):
+        if route in _EMBED_ROUTES:
+            return f'model "{error.model}" not found, try pulling it first'
+        return f'model "{error.model}" not found' if route == "copy" else error.message
+    if isinstance(error, e.ContextExceeded) and route in _EMBED_ROUTES:
+        counts = f"{error.prompt_tokens} tokens, the context holds {error.context_length}"
+        return f"the input length exceeds the context length ({counts})"
+    if isinstance(error, e.QueueFull):
+        return "server busy, please try again.  maximum pending requests exceeded"
+    if isinstance(error, e.Cancelled):
+        return "request canceled"
+    return explain(error)
+
+
+def render_error(error: e.InhouseError, *, route: str = "") -> ErrorAnswer:
+    """The answer when nothing was sent yet."""
+    headers: tuple[tuple[str, str], ...] = ()
+    if isinstance(error, e.Unauthorized):
+        headers = (("WWW-Authenticate", "Bearer"),)
+    elif isinstance(error, e.Busy):
+        headers = retry_after(error, default=1)
+    elif isinstance(error, e.EngineError):
+        headers = retry_after(error)
+    return ErrorAnswer(nearest(error, _STATUS), dumps({"error": error_text(error, route)}), headers)

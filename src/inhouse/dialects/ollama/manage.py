@@ -1,0 +1,191 @@
+"""Ollama's managing routes: what they take and what they show. All data is passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from ...core.errors import BadRequest, InhouseError
+from ...core.models import Card
+from ..wire import dumps
+from .errors import error_text
+from .requests import read_body, read_model
+from .times import FOREVER, stamp
+
+_LONG = 16  # arrays of GGUF metadata longer than this are null unless verbose
+_HIDDEN = ("general.name", "tokenizer.chat_template")
+_SHOWN_CAPABILITIES = ("completion", "tools", "insert", "vision", "embedding", "thinking")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model in memory. ``expires_at`` None is for ever; ``extra`` are fields of our own."""
+
+    card: Card
+    expires_at: datetime | None
+    size: int
+    size_vram: int
+    context_length: int
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PullOrder:
+    model: str
+    stream: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ShowOrder:
+    model: str
+    verbose: bool
+
+
+def decode_name(body: bytes) -> str:
+    """The model's name in bodies of delete, stop and the like. Raises BadRequest."""
+    return read_model(read_body(body))
+
+
+def decode_show(body: bytes) -> ShowOrder:
+    """POST /api/show. Raises BadRequest."""
+    fields = read_body(body)
+    return ShowOrder(read_model(fields), fields.flag("verbose", False))
+
+
+def decode_copy(body: bytes) -> tuple[str, str]:
+    """POST /api/copy: source and destination. Raises BadRequest."""
+    fields = read_body(body)
+    for name in ("source", "destination"):
+        if not fields.text(name):
+            raise BadRequest(f'{name} "" is invalid', hint="Send the name of a model.", param=name)
+    return fields.required_text("source"), fields.required_text("destination")
+
+
+def decode_pull(body: bytes) -> PullOrder:
+    """POST /api/pull. ``insecure`` is refused. Raises BadRequest."""
+    fields = read_body(body)
+    fields.flag("insecure")
+    fields.refuse("insecure", False, why="Models are only fetched over verified connections.")
+    return PullOrder(read_model(fields), fields.flag("stream", True))
+
+
+def _capabilities(card: Card) -> list[str]:
+    return [name for name in _SHOWN_CAPABILITIES if name in card.capabilities]
+
+
+def _details(card: Card) -> dict[str, Any]:
+    return {
+        "parent_model": "",
+        "format": card.format,
+        "family": card.family,
+        "families": [card.family] if card.family else [],
+        "parameter_size": card.parameter_size,
+        "quantization_level": card.quantization,
+        "context_length": card.context_length,
+        "embedding_length": card.embedding_length,
+    }
+
+
+def _listed(card: Card) -> dict[str, Any]:
+    return {
+        "name": str(card.name),
+        "model": str(card.name),
+        "size": card.size,
+        "digest": card.digest,
+        "details": _details(card),
+    }
+
+
+def render_version(version: str) -> bytes:
+    """GET /api/version."""
+    return dumps({"version": version})
+
+
+def render_tags(cards: Iterable[Card]) -> bytes:
+    """GET /api/tags: newest first."""
+    newest = sorted(cards, key=lambda card: card.modified_at, reverse=True)
+    models = [
+        {**_listed(c), "modified_at": stamp(c.modified_at), "capabilities": _capabilities(c)} for c in newest
+    ]
+    return dumps({"models": models})
+
+
+def render_ps(loaded: Iterable[Loaded]) -> bytes:
+    """GET /api/ps: the one that stays longest first."""
+    last = datetime.max.replace(tzinfo=UTC)
+    longest = sorted(loaded, key=lambda one: one.expires_at or last, reverse=True)
+    models = [
+        {
+            **one.extra,
+            **_listed(one.card),
+            "expires_at": FOREVER if one.expires_at is None else stamp(one.expires_at),
+            "size": one.size,
+            "size_vram": one.size_vram,
+            "context_length": one.context_length,
+        }
+        for one in longest
+    ]
+    return dumps({"models": models})
+
+
+def render_show(
+    card: Card,
+    *,
+    verbose: bool = False,
+    modelfile: str = "",
+    parameters: str = "",
+    tensors: Iterable[Mapping[str, Any]] = (),
+) -> bytes:
+    """POST /api/show. Long arrays of the metadata are null unless ``verbose``."""
+    info = {name: value for name, value in card.metadata.items() if name not in _HIDDEN}
+    if not verbose:
+        info = {name: None if _is_long(value) else value for name, value in info.items()}
+    return dumps(
+        {
+            "license": card.licence,
+            "modelfile": modelfile,
+            "parameters": parameters,
+            "template": card.template,
+            "system": card.system,
+            "details": _details(card),
+            "model_info": info,
+            "tensors": [dict(tensor) for tensor in tensors],
+            "capabilities": _capabilities(card),
+            "modified_at": stamp(card.modified_at),
+        }
+    )
+
+
+def _is_long(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) > _LONG
+
+
+class PullEncoder:
+    """Progress of a pull: a line for each step, or only the last one when not streaming."""
+
+    def __init__(self, *, stream: bool = True) -> None:
+        self.streaming = stream
+        self.media_type = "application/x-ndjson" if stream else "application/json"
+        self._last = b""
+
+    def feed(
+        self,
+        status: str,
+        digest: str | None = None,
+        total: int | None = None,
+        completed: int | None = None,
+    ) -> bytes:
+        """One step. ``total`` and ``completed`` are bytes of the layer ``digest`` (``sha256:...``)."""
+        step = {"status": status, "digest": digest, "total": total, "completed": completed}
+        self._last = dumps({name: value for name, value in step.items() if value is not None})
+        return self._last + b"\n" if self.streaming else b""
+
+    def finish(self) -> bytes:
+        """The end: the last step when nothing was sent yet."""
+        return b"" if self.streaming else self._last
+
+    def fail(self, error: InhouseError) -> bytes:
+        """The error as the last line."""
+        return dumps({"error": error_text(error)}) + (b"\n" if self.streaming else b"")

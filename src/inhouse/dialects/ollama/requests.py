@@ -1,0 +1,196 @@
+"""Bodies of Ollama's generating routes -> requests. Every refusal is a BadRequest."""
+
+from __future__ import annotations
+
+from ...core.errors import BadRequest
+from ...core.json import parse
+from ...core.messages import Message, Part, Sampling, Text
+from ...core.requests import Chat, Complete, Embed, Load, LoadOptions, Request, Unload
+from ..codec import Decoded
+from ..fields import INT32_MAX, Fields, check_whole
+from .answers import Lines, Whole
+from .embeddings import EmbedAnswer, EmbeddingAnswer, LoadAnswer
+from .messages import read_format, read_images, read_logprobs, read_messages, read_think, read_tools
+from .options import read_options
+from .shapes import GenerateShape, Shape
+
+MAX_INPUTS = 2048
+
+
+def read_body(body: bytes) -> Fields:
+    """The JSON object of a body, which must not be empty."""
+    if not body.strip():
+        raise BadRequest("missing request body")
+    return Fields(parse(body))
+
+
+def read_model(fields: Fields) -> str:
+    """``model``, or its old alias ``name``."""
+    model = fields.text("model") or fields.text("name")
+    if not model:
+        raise BadRequest("model is required", param="model")
+    return model
+
+
+def _load_only(fields: Fields, model: str, shape: Shape, load: LoadOptions) -> Decoded:
+    keep_alive = fields.duration("keep_alive")
+    request: Request = Load(model=model, load=load, keep_alive=keep_alive)
+    if keep_alive == 0:
+        request = Unload(model=model, keep_alive=keep_alive)
+    reason = "unload" if keep_alive == 0 else "load"
+    return Decoded(request, LoadAnswer(model, shape, reason), fields.noted())
+
+
+def _truncate(fields: Fields) -> bool:
+    """Both ``truncate`` and ``shift`` ask for the whole prompt or a refusal when they are false."""
+    truncate = fields.flag("truncate", True)
+    return fields.flag("shift", True) and truncate
+
+
+def decode_chat(body: bytes) -> Decoded:
+    """POST /api/chat. Without messages it only loads the model, or unloads it with keep_alive 0."""
+    fields = read_body(body)
+    model = read_model(fields)
+    fields.refuse("_debug_render_only", False)
+    load, sampling = read_options(fields)
+    stream = fields.flag("stream", True)
+    request = Chat(
+        model=model,
+        load=load,
+        keep_alive=fields.duration("keep_alive"),
+        messages=read_messages(fields),
+        tools=read_tools(fields),
+        format=read_format(fields),
+        sampling=sampling,
+        logprobs=read_logprobs(fields),
+        think=read_think(fields),
+        truncate=_truncate(fields),
+    )
+    if not request.messages:
+        return _load_only(fields, model, Shape(), load)
+    return Decoded(request, (Lines if stream else Whole)(model, Shape()), fields.noted())
+
+
+def decode_generate(body: bytes) -> Decoded:
+    """POST /api/generate: through the model's chat template, raw, or filling in before a suffix.
+
+    An empty prompt only loads or unloads; with a suffix it is a real one.
+    """
+    fields = read_body(body)
+    model = read_model(fields)
+    _refuse_in_generate(fields)
+    load, sampling = read_options(fields)
+    stream = fields.flag("stream", True)
+    prompt = fields.text("prompt") or ""
+    raw, suffix = fields.flag("raw", False), fields.text("suffix") or ""
+    if raw or suffix:
+        request: Request = _complete(fields, model, load, sampling)
+    else:
+        request = _chat(fields, model, load, sampling)
+    shape = GenerateShape(context=not raw and not suffix)
+    if not prompt and not suffix:
+        return _load_only(fields, model, shape, load)
+    return Decoded(request, (Lines if stream else Whole)(model, shape), fields.noted())
+
+
+def _refuse_in_generate(fields: Fields) -> None:
+    fields.refuse("_debug_render_only", False)
+    for name in ("width", "height", "steps"):
+        fields.refuse(name, why="image generation models are not currently supported")
+    raw = fields.flag("raw", False)
+    if raw and (fields.text("template") or fields.text("system") or fields.items("context", INT32_MAX)):
+        raise BadRequest("raw mode does not support template, system, or context", param="raw")
+    fields.text("template")
+    fields.refuse("template", "", why="The model's own chat template is used; for another, send raw: true.")
+
+
+def _complete(fields: Fields, model: str, load: LoadOptions, sampling: Sampling) -> Complete:
+    why = "It has no place in a raw prompt or beside a suffix."
+    fields.refuse("images", [], why=why)
+    fields.refuse("system", "", why=why)
+    fields.refuse("context", [], why=why)
+    fields.refuse("think", False, why=why)
+    suffix = fields.text("suffix") or None
+    if suffix is not None:
+        fields.refuse("raw", False, why="A suffix needs the model's own fill-in format.")
+    return Complete(
+        model=model,
+        load=load,
+        keep_alive=fields.duration("keep_alive"),
+        prompts=(fields.text("prompt") or "",),
+        suffix=suffix,
+        format=read_format(fields),
+        sampling=sampling,
+        logprobs=read_logprobs(fields),
+        truncate=_truncate(fields),
+    )
+
+
+def _chat(fields: Fields, model: str, load: LoadOptions, sampling: Sampling) -> Chat:
+    system = fields.text("system")
+    parts: tuple[Part, ...] = (Text(fields.text("prompt") or ""), *read_images(fields))
+    messages = (Message("system", (Text(system),)),) if system else ()
+    context = tuple(
+        check_whole(f"context[{i}]", token, 0, INT32_MAX)
+        for i, token in enumerate(fields.items("context", INT32_MAX) or ())
+    )
+    return Chat(
+        model=model,
+        load=load,
+        keep_alive=fields.duration("keep_alive"),
+        messages=(*messages, Message("user", parts)),
+        format=read_format(fields),
+        sampling=sampling,
+        logprobs=read_logprobs(fields),
+        think=read_think(fields),
+        truncate=_truncate(fields),
+        context=context or None,
+        want_context=True,
+    )
+
+
+def decode_embed(body: bytes) -> Decoded:
+    """POST /api/embed. An empty input only loads the model and gives no vectors."""
+    fields = read_body(body)
+    model = read_model(fields)
+    load, _ = read_options(fields)
+    inputs = _inputs(fields)
+    keep_alive = fields.duration("keep_alive")
+    dimensions = fields.whole("dimensions", 0, INT32_MAX) or None
+    truncate = fields.flag("truncate", True)
+    request: Request = Load(model=model, load=load, keep_alive=keep_alive)
+    if inputs:
+        request = Embed(
+            model=model,
+            load=load,
+            keep_alive=keep_alive,
+            inputs=inputs,
+            dimensions=dimensions,
+            truncate=truncate,
+        )
+    return Decoded(request, EmbedAnswer(model, len(inputs)), fields.noted())
+
+
+def _inputs(fields: Fields) -> tuple[str, ...]:
+    value = fields.get("input")
+    if value is None or value == "":
+        return ()
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise BadRequest("invalid input type", param="input")
+    return tuple(fields.items("input", MAX_INPUTS) or ())
+
+
+def decode_embeddings(body: bytes) -> Decoded:
+    """POST /api/embeddings, the old route: one prompt, one vector."""
+    fields = read_body(body)
+    model = read_model(fields)
+    load, _ = read_options(fields)
+    prompt = fields.text("prompt")
+    keep_alive = fields.duration("keep_alive")
+    if not prompt:
+        request: Request = Load(model=model, load=load, keep_alive=keep_alive)
+        return Decoded(request, EmbeddingAnswer(model, 0), fields.noted())
+    request = Embed(model=model, load=load, keep_alive=keep_alive, inputs=(prompt,), truncate=True)
+    return Decoded(request, EmbeddingAnswer(model, 1), fields.noted())
