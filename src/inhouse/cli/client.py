@@ -169,10 +169,11 @@ _OTHER = "Is it an Inhouse server? See: inhouse doctor"
 
 def unreachable(address: str, error: BaseException) -> ServerUnreachable:
     """What a broken connection means to the one who types."""
+    hint = "Start one with: inhouse serve"
     if isinstance(error, ConnectionRefusedError):
         cause = "no server listens there"
     elif isinstance(error, TimeoutError):
-        cause = "it does not answer in time"
+        cause, hint = "it does not answer in time", "It may be busy or stuck; stop it and start another."
     elif isinstance(error, socket.gaierror):
         cause = "there is no such host"
     else:
@@ -180,7 +181,7 @@ def unreachable(address: str, error: BaseException) -> ServerUnreachable:
     return ServerUnreachable(
         f"the server cannot be reached: {cause}",
         detail=f"{address}: {error or type(error).__name__}",
-        hint="Start one with: inhouse serve",
+        hint=hint,
     )
 
 

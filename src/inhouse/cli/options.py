@@ -11,16 +11,15 @@ from typing import Any
 from .. import config
 from ..core.errors import BadRequest
 
-_INTEGERS = frozenset(
-    ("num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep", "seed", "num_predict")
-    + ("top_k", "repeat_last_n")
-)
-_NUMBERS = frozenset(
-    ("top_p", "min_p", "typical_p", "temperature", "repeat_penalty")
-    + ("presence_penalty", "frequency_penalty")
-)
-_FLAGS = frozenset(["use_mmap"])
-NAMES = (*sorted(_INTEGERS | _NUMBERS | _FLAGS), "stop")
+_KINDS: dict[str, type] = {
+    "num_ctx": int, "num_batch": int, "num_gpu": int, "main_gpu": int, "num_thread": int, "num_keep": int,
+    "seed": int, "num_predict": int, "top_k": int, "repeat_last_n": int,
+    "top_p": float, "min_p": float, "typical_p": float, "temperature": float, "repeat_penalty": float,
+    "presence_penalty": float, "frequency_penalty": float,
+    "use_mmap": bool,
+}  # fmt: skip
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false"}
+NAMES = (*sorted(_KINDS), "stop")
 THINK_LEVELS = ("low", "medium", "high", "max")
 
 
@@ -31,17 +30,14 @@ def option(name: str, words: Sequence[str]) -> Any:
     """
     if name == "stop":
         return [_unquoted(word) for word in words]
-    text = " ".join(words)
+    text, kind = " ".join(words), _KINDS.get(name, str)
     try:
-        if name in _INTEGERS:
-            return int(text)
-        if name in _NUMBERS:
-            return _finite(text)
-        if name in _FLAGS:
+        if kind is bool:
             return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+        if kind is not str:
+            return int(text) if kind is int else _finite(text)
     except (ValueError, KeyError):
-        kind = "a whole number" if name in _INTEGERS else "a number" if name in _NUMBERS else "true or false"
-        raise BadRequest(f"option {name} must be {kind}", hint=f"Not {text[:40]!r}.") from None
+        raise BadRequest(f"option {name} must be {_WORDS[kind]}", hint=f"Not {text[:40]!r}.") from None
     try:
         return json.loads(text)
     except ValueError:

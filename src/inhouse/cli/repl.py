@@ -52,7 +52,7 @@ def turn(talk: slash.Conversation, line: str) -> None:
     """Obey or send one message. Errors and Ctrl-C end the turn, not the conversation."""
     session = talk.session
     try:
-        if line.startswith("/"):
+        if line.lstrip().startswith("/"):
             slash.obey(talk, line)
             return
         session.messages.append({"role": "user", "content": line})

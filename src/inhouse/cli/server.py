@@ -7,6 +7,8 @@ the lock the server holds: the loser exits with 0 or 75 and its caller uses the 
 
 from __future__ import annotations
 
+import enum
+import http.client
 import json
 import os
 import subprocess
@@ -17,40 +19,60 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..config import Config, listen
-from ..core.errors import InhouseError, ServerUnreachable
+from ..core.errors import Busy, InhouseError, ServerUnreachable
 from .client import Client, unreachable
 
 IDLE_EXIT = "10m"
 START_TIMEOUT = 60.0
 _ALREADY_RUNS = (0, 75)  # EX_TEMPFAIL: another server holds this home
+_RETRY = 0.5
 _LOG_LIMIT = 5 * 2**20
 _TAIL = 10
 
 Tick = Callable[[], None]
 
 
+class Place(enum.Enum):
+    """What stands at an address."""
+
+    OURS = "an Inhouse server that takes requests"
+    EMPTY = "nothing listens"
+    STOPPING = "an Inhouse server that is going away"
+    STRANGE = "something else answers"
+
+
 def connect(config: Config, tick: Tick | None = None) -> Client:
     """The server that the settings mean, started if need be. Raises ServerUnreachable."""
-    client = find(config)
-    if client is not None:
+    client = _named(config) or _recorded(config)
+    place = probe(client) if client is not None else Place.EMPTY
+    if client is not None and place is Place.OURS:
         return client
-    place = _named(config)
-    if place is not None and not _is_loopback(place.host):
-        raise unreachable(place.address, ConnectionRefusedError())
+    if client is not None and _is_named(config):
+        if place is Place.STRANGE:
+            raise ServerUnreachable(
+                "what listens there is no Inhouse server", detail=client.address, hint="Check INHOUSE_HOST."
+            )
+        if not _is_loopback(client.host):
+            raise unreachable(client.address, ConnectionRefusedError())
     return _start(config, tick)
 
 
 def find(config: Config, *, timeout: float = 5.0) -> Client | None:
     """The running server or None; starts nothing. Raises ServerUnreachable for one that hangs."""
     client = _named(config) or _recorded(config)
-    return client if client is not None and _healthy(client, timeout) else None
+    return client if client is not None and probe(client, timeout) is Place.OURS else None
+
+
+def _is_named(config: Config) -> bool:
+    """Whether the address was set, by whatever means: then the server is there and nowhere else."""
+    return config.origins.get("server.host", "default") != "default"
 
 
 def _named(config: Config) -> Client | None:
-    """The server at the address that was set, by whatever means."""
-    text = config.server.host
-    if config.origins.get("server.host", "default") == "default":
+    """The server at the address that was set."""
+    if not _is_named(config):
         return None
+    text = config.server.host
     host, port = listen(text)
     return _client(config, host, port, tls=text.startswith("https://"))
 
@@ -82,17 +104,22 @@ def _is_loopback(host: str) -> bool:
     return host in ("localhost", "::1") or host.startswith("127.")
 
 
-def _healthy(client: Client, timeout: float = 5.0) -> bool:
-    """Whether an Inhouse server answers there; draining or strange ones do not count."""
+def probe(client: Client, timeout: float = 5.0) -> Place:
+    """What is at a client's address. Raises ServerUnreachable for what is silent or far away."""
     try:
         answer = client.get("/health", timeout=timeout)
     except ServerUnreachable as error:
-        if isinstance(error.__cause__, TimeoutError):
-            raise
-        return False
+        if isinstance(error.__cause__, ConnectionError):
+            return Place.EMPTY
+        if isinstance(error.__cause__, http.client.HTTPException):
+            return Place.STRANGE
+        raise
+    except Busy:
+        return Place.STOPPING
     except InhouseError:
-        return False
-    return isinstance(answer, dict) and answer.get("status") == "ok"
+        return Place.STRANGE
+    ours = isinstance(answer, dict) and answer.get("status") == "ok" and "version" in answer
+    return Place.OURS if ours else Place.STRANGE
 
 
 def _start(config: Config, tick: Tick | None) -> Client:
@@ -100,34 +127,34 @@ def _start(config: Config, tick: Tick | None) -> Client:
     log = _log_file(config.home)
     began = log.stat().st_size if log.exists() else 0
     deadline = time.monotonic() + START_TIMEOUT
-    child = _spawn(config, log)
-    while time.monotonic() < deadline:
+    child: subprocess.Popen[bytes] | None = None
+    spawn_at = 0.0
+    while (now := time.monotonic()) < deadline:
         client = _named(config) or _recorded(config)
-        if client is not None and _healthy(client):
+        if client is not None and probe(client) is Place.OURS:
             return client
-        code = child.poll()
-        if code is not None and code not in _ALREADY_RUNS:
+        if child is None and now >= spawn_at:
+            child = _spawn(config, log)
+        code = child.poll() if child else None
+        if code in _ALREADY_RUNS:
+            # The winner is starting, or an old one is leaving: then the place is free in a moment.
+            child, spawn_at = None, now + _RETRY
+        elif code is not None:
             raise _failed(f"the server ended at once with exit code {code}", log, began)
-        if code is not None:
-            _pause(0.5, tick)  # the winner may be starting, or leaving: then the place is free soon
-            if not ((client := _named(config) or _recorded(config)) and _healthy(client)):
-                child = _spawn(config, log)
-        _pause(0.03, tick)
-    if child.poll() is None:
+        if tick:
+            tick()
+        time.sleep(0.03)
+    if child is not None:
         child.terminate()
     raise _failed(f"the server did not answer within {START_TIMEOUT:.0f} seconds", log, began)
-
-
-def _pause(span: float, tick: Tick | None) -> None:
-    if tick:
-        tick()
-    time.sleep(span)
 
 
 def _spawn(config: Config, log: Path) -> subprocess.Popen[bytes]:
     """One server process of its own session, so that no Ctrl-C of this terminal reaches it."""
     # -P: the working folder must not be searched for modules.
-    command = [sys.executable, "-P", "-m", "inhouse", "serve", "--background"]
+    command = [sys.executable, "-P", "-m", "inhouse", "serve"]
+    if not _is_named(config):
+        command.append("--background")  # any free port will do: the server writes down which
     if config.origins.get("server.idle_exit", "default") == "default":
         command += ["--idle-exit", IDLE_EXIT]
     with _open_log(log) as out:

@@ -29,8 +29,9 @@ _COLOURS = {"error": "red", "warning": "yellow", "ok": "green", "info": "grey"}
 def command(ctx: click.Context, as_json: bool) -> None:
     """Check hardware, engines and settings.
 
-    Says what hardware is here, which engine runs models on it, and what is missing. Each finding comes with its fix. Exits with 1 when a finding is an error, and with 4 when the
-    server does not even start; then the last lines of its log are shown.
+    Says what hardware is here, which engine runs models on it, and what is missing, each finding
+    with its fix. Exits with 1 when a finding is an error, and with 4 when the server does not even
+    start; then the last lines of its log are shown.
     """
     answer, code = _ask(config.load(os.environ))
     if as_json:
