@@ -81,22 +81,20 @@ class Client:
         self, method: str, path: str, body: Any, timeout: float | None
     ) -> tuple[socket.socket, http.client.HTTPResponse]:
         kind = http.client.HTTPSConnection if self.tls else http.client.HTTPConnection
-        connection = kind(self.host, self.port, timeout=min(timeout or 10.0, 10.0))
-        try:
-            with self._translated():
-                connection.connect()
-                # Kept by ourselves: http.client forgets its socket when the server wants to close.
-                sock: socket.socket = connection.sock
-                sock.settimeout(timeout)
-                payload = None if body is None else json.dumps(body).encode()
-                headers = self._headers | ({"Content-Type": "application/json"} if payload else {})
-                connection.request(method, path, payload, headers)
-                answer = connection.getresponse()
-                if answer.status >= 300:
-                    raise _refusal(answer.status, answer.read(2**20), body)
-        except BaseException:
-            connection.close()
-            raise
+        with self._translated(), contextlib.ExitStack() as stack:
+            connection = kind(self.host, self.port, timeout=min(timeout or 10.0, 10.0))
+            stack.callback(connection.close)
+            connection.connect()
+            # Kept by ourselves: http.client forgets its socket when the server wants to close.
+            sock: socket.socket = connection.sock
+            sock.settimeout(timeout)
+            payload = None if body is None else json.dumps(body).encode()
+            headers = self._headers | ({"Content-Type": "application/json"} if payload else {})
+            connection.request(method, path, payload, headers)
+            answer = connection.getresponse()
+            if answer.status >= 300:
+                raise _refusal(answer.status, answer.read(2**20), body)
+            stack.pop_all()
         return sock, answer
 
     @contextlib.contextmanager

@@ -79,6 +79,8 @@ def _assignment(text: str) -> tuple[str, str]:
 
 def address(base: str, host: str | None, port: int | None) -> str:
     """``base`` with another host, another port, or both."""
+    if host is not None and host.count(":") > 1 and "]" not in host:
+        host = f"[{host}]"  # a bare IPv6 address
     its_host, its_port = config.listen(base if host is None else host)
     if host is not None and not _has_port(host):
         its_port = config.listen(base)[1]
