@@ -1,0 +1,61 @@
+"""What every worker program does first: read its orders, and tie its life to its parent's.
+
+Two ropes, because neither holds everywhere. On Linux the kernel sends SIGKILL when the thread that
+started us ends (``prctl(2)``, PR_SET_PDEATHSIG). Everywhere the parent keeps our standard input
+open for as long as it lives, so its end means that the parent is gone. Standard library only: this
+runs before anything heavy is imported.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import sys
+import threading
+from typing import Any
+
+_PR_SET_PDEATHSIG = 1
+_LONGEST_ORDER = 1 << 20
+
+
+def read_order() -> dict[str, Any]:
+    """The one line of JSON on standard input that tells a worker what to do.
+
+    Reads bytes without a buffer, so that nothing of what follows is swallowed. Raises SystemExit.
+    """
+    data = bytearray()
+    while not data.endswith(b"\n"):
+        chunk = os.read(0, 1)
+        if not chunk:
+            break
+        data += chunk
+        if len(data) > _LONGEST_ORDER:
+            raise SystemExit("the order on standard input is too long")
+    try:
+        order = json.loads(data)
+    except ValueError:
+        raise SystemExit("standard input must begin with one line of JSON") from None
+    if not isinstance(order, dict):
+        raise SystemExit("the order on standard input must be a JSON object")
+    return order
+
+
+def die_with_parent() -> None:
+    """From now on this process ends, at once and without cleaning up, when its parent does."""
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it died before the kernel knew
+            os._exit(1)
+    threading.Thread(target=_until_end_of_input, name="parent-watch", daemon=True).start()
+
+
+def _until_end_of_input() -> None:
+    try:
+        while os.read(0, 4096):
+            pass
+    except OSError:
+        pass
+    os._exit(1)
