@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from ..dialects import ollama, openai
@@ -45,7 +46,8 @@ def _openai(decode: str) -> Generate:
 
 
 def _ollama(decode: str) -> Generate:
-    return Generate("ollama", getattr(ollama, decode), ollama.render_error)
+    render = partial(ollama.render_error, route=decode.removeprefix("decode_"))
+    return Generate("ollama", getattr(ollama, decode), render)
 
 
 ROUTES: tuple[Row, ...] = (

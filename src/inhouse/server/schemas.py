@@ -7,8 +7,8 @@ from typing import Any
 _STRING, _INT, _NUM, _BOOL, _OBJ = "string", "integer", "number", "boolean", "object"
 _LIST = "array"
 
-_MODEL = (_STRING, "Name of a model, as inhouse list shows it.", {})
-_STREAM = (_BOOL, "Send the answer as it is made.", {})
+_MODEL: Any = (_STRING, "Name of a model, as inhouse list shows it.", {})
+_STREAM: Any = (_BOOL, "Send the answer as it is made.", {})
 _SAMPLING: dict[str, Any] = {
     "temperature": (_NUM, "Sampling temperature; 0 is greedy.", {"minimum": 0, "maximum": 2}),
     "top_p": (_NUM, "Nucleus sampling.", {"minimum": 0, "maximum": 1}),
@@ -37,9 +37,9 @@ _OLLAMA: dict[str, Any] = {
     "truncate": (_BOOL, "Drop the oldest messages when the prompt is too long (default true).", {}),
     "shift": (_BOOL, "Whether a prompt that is too long may be shortened (default true).", {}),
 }
-_MESSAGES = (_LIST, "The conversation so far.", {"items": {"type": _OBJ}})
-_TOOLS = (_LIST, "Functions the model may call.", {"items": {"type": _OBJ}})
-_INPUT = ([_STRING, _LIST], "A text, several texts, or token ids.", {})
+_MESSAGES: Any = (_LIST, "The conversation so far.", {"items": {"type": _OBJ}})
+_TOOLS: Any = (_LIST, "Functions the model may call.", {"items": {"type": _OBJ}})
+_INPUT: Any = ([_STRING, _LIST], "A text, several texts, or token ids.", {})
 
 _FIELDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "Chat": (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
@@ -11,7 +12,7 @@ from ...core.errors import InhouseError, InvalidName, ModelNotFound
 from ...core.models import ModelName
 from ...dialects import ollama, openai
 from ...dialects.codec import ErrorAnswer
-from ...store import modelfile
+from ...store import PullEvent, modelfile
 from .. import answers
 from ..answers import Info, Receive, Scope, Send
 from ..stream import Pump, respond
@@ -33,6 +34,26 @@ async def _answered(
         return
     info.outcome = "ok"
     await answers.whole(scope, send, data)
+
+
+class _Progress:
+    """Ollama's pull lines as an encoder of the store's events."""
+
+    def __init__(self, *, stream: bool) -> None:
+        self._lines = ollama.PullEncoder(stream=stream)
+        self.streaming = stream
+        self.media_type = self._lines.media_type
+
+    def feed(self, event: PullEvent) -> bytes:
+        sizes = {"total": event.total, "completed": event.completed} if event.total else {}
+        line = self._lines.feed(event.status, event.digest or None, **sizes)
+        return line or (self._lines.finish() if event.status == "success" else b"")
+
+    def fail(self, error: InhouseError) -> bytes:
+        return self._lines.fail(error)
+
+    def keepalive(self) -> bytes:
+        return b""
 
 
 async def openai_list(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +87,7 @@ async def show(services: Services, scope: Scope, receive: Receive, send: Send) -
     body = await answers.body(scope, receive, services.config.server.max_body)
 
     async def work() -> bytes:
-        asked = ollama.decode_name(body)
+        asked = ollama.decode_show(body)
         card = await asyncio.to_thread(services.catalog.resolve, asked.model)
         return ollama.render_show(
             card,
@@ -87,14 +108,14 @@ async def copy(services: Services, scope: Scope, receive: Receive, send: Send) -
         await asyncio.to_thread(services.store.copy, card.name, ModelName.parse(destination))
         return b""
 
-    await _answered(scope, send, work(), ollama.render_error)
+    await _answered(scope, send, work(), partial(ollama.render_error, route="copy"))
 
 
 async def delete(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
     body = await answers.body(scope, receive, services.config.server.max_body)
 
     async def work() -> bytes:
-        card = services.catalog.resolve(ollama.decode_name(body).model)
+        card = services.catalog.resolve(ollama.decode_name(body))
         await services.fleet.stop(card)
         await asyncio.to_thread(services.store.remove, card.name)
         return b""
@@ -106,11 +127,11 @@ async def pull(services: Services, scope: Scope, receive: Receive, send: Send) -
     settings = services.config.server
     body = await answers.body(scope, receive, settings.max_body)
     try:
-        asked = ollama.decode_name(body)
+        asked = ollama.decode_pull(body)
     except InhouseError as error:
         await answers.error(scope, send, ollama.render_error(error))
         return
-    encoder = ollama.PullEncoder(streaming=asked.stream)
+    encoder = _Progress(stream=asked.stream)
     pump = Pump(scope, send, encoder, silence=settings.keepalive_interval, stall=settings.stall_timeout)
     events = services.store.pull(asked.model)
     await respond(scope, receive, lambda: pump.run(events, ollama.render_error))

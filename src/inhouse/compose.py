@@ -1,0 +1,257 @@
+"""The composition root: wires everything, knows everybody, decides nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import secrets
+import sys
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from . import __version__, catalog, engines, machine, router, server, store
+from .config import Config, listen
+from .core.engine import Engine, Launch
+from .core.errors import Conflict, Forbidden, InhouseError
+from .core.models import Card
+from .core.requests import LoadOptions
+from .fleet import Fleet, FleetSettings
+from .ledger import Meter
+from .runtime import Runtime
+from .server import logs
+from .server.guard import Guard
+from .upstream import WorkerEngine
+
+log = logging.getLogger("inhouse.server")
+
+BUSY_HOME = 75
+"""Exit code when another server already uses the home (EX_TEMPFAIL of sysexits.h)."""
+
+
+class Activity:
+    """Counts requests under way, so that an idle server can end itself."""
+
+    def __init__(self) -> None:
+        self.active = 0
+        self.last = time.monotonic()
+
+    def touch(self, change: int) -> None:
+        self.active += change
+        self.last = time.monotonic()
+
+    def idle(self) -> float:
+        """Seconds without a request."""
+        return 0.0 if self.active else time.monotonic() - self.last
+
+
+class House:
+    """All rooms, wired for one configuration. ``sockets`` is a private folder for workers."""
+
+    def __init__(self, config: Config, sockets: Path) -> None:
+        self.config = config
+        self.meter = Meter()
+        self.stopping = False
+        self._sockets = sockets
+        self._machine = machine.detect()
+        self.recipe = engines.choose(config.engine, state=config.home)
+        self.store = store.Store(config.home)
+        self.catalog = catalog.Catalog(self.store, self.recipe.cards())
+        fleet = config.fleet
+        self.fleet = Fleet(
+            launch=self._launch,
+            connect=self._connect,
+            settings=FleetSettings(
+                keep_alive=fleet.keep_alive,
+                max_loaded=fleet.max_loaded,
+                memory=self._memory(),
+                max_queue=fleet.max_queue,
+                queue_timeout=fleet.queue_timeout,
+                load_timeout=fleet.load_timeout,
+                hang_timeout=fleet.hang_timeout,
+                log_dir=config.home / "logs",
+            ),
+            observer=self.meter,
+        )
+        self.runtime = Runtime(
+            resolve=self.catalog.resolve,
+            check=catalog.check,
+            route=router.route,
+            lease=self.fleet.lease,
+            stop=self.fleet.stop,
+            sink=self.meter.record,
+        )
+
+    def _memory(self) -> int:
+        return self.config.fleet.memory or int(self._machine.memory_available * 0.8)
+
+    def _launch(self, card: Card, options: LoadOptions) -> Launch:
+        """How to start a worker for ``card``; called in a thread."""
+        room = engines.Room(memory=self._memory(), cores=self._machine.physical_cores)
+        address, secret = self._address()
+        return self.recipe.launch(card, options, room=room, address=address, secret=secret)
+
+    def _address(self) -> tuple[str, str]:
+        if sys.platform == "win32":
+            with contextlib.closing(server.bind("127.0.0.1", 0)) as probe:
+                return f"127.0.0.1:{probe.getsockname()[1]}", secrets.token_hex(32)
+        return str(self._sockets / f"{secrets.token_hex(6)}.sock"), ""
+
+    def _connect(self, card: Card, launch: Launch) -> Engine:
+        return WorkerEngine(card, launch)
+
+    def report(self) -> dict[str, Any]:
+        """Hardware, engines and findings, for ``inhouse doctor``. Blocking."""
+        now = machine.detect()
+        available = engines.available(self.config.engine, state=self.config.home)
+        found = machine.findings(
+            now,
+            engines=[asdict(one) for one in available],
+            home=self.config.home,
+            models=len(self.catalog.cards()),
+        )
+        return {
+            "version": __version__,
+            "machine": asdict(now),
+            "engines": [asdict(one) for one in available],
+            "engine": self.recipe.name,
+            "findings": [asdict(one) for one in found],
+        }
+
+    def app(self, *, loopback: bool, activity: Activity) -> Guard:
+        """The guarded ASGI application."""
+        services = server.Services(
+            config=self.config,
+            runtime=self.runtime,
+            catalog=self.catalog,
+            store=self.store,
+            fleet=self.fleet,
+            meter=self.meter,
+            machine=self.report,
+            draining=lambda: self.stopping,
+            build={"engine": self.recipe.name, "engine_build": self.recipe.build},
+        )
+        return Guard(server.App(services), self.config.server, loopback=loopback, touch=activity.touch)
+
+
+def private_folder(home: Path) -> Path:
+    """A folder for sockets that only we can enter; leftovers of an earlier server are removed.
+
+    A socket path may have about 100 bytes, so it does not lie under the home.
+    """
+    if sys.platform == "win32":
+        return home
+    import hashlib
+    import tempfile
+
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    name = hashlib.sha256(str(home).encode()).hexdigest()[:12]
+    folder = Path(base) / f"inhouse-{os.getuid()}-{name}"
+    with contextlib.suppress(FileExistsError, OSError):
+        folder.mkdir(mode=0o700)
+    try:
+        facts = folder.lstat()
+        ours = folder.is_dir() and not folder.is_symlink() and facts.st_uid == os.getuid()
+        if not ours or facts.st_mode & 0o077:
+            raise OSError("not ours")
+        for old in folder.glob("*.sock"):
+            old.unlink(missing_ok=True)
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="inhouse-"))
+    return folder
+
+
+def _check_public(config: Config, host: str) -> None:
+    if server.is_loopback(host) or config.server.api_key or config.server.allow_public:
+        return
+    raise Forbidden(
+        f"listening on {host} without a key would let anyone on the network use this server",
+        hint="Set INHOUSE_API_KEY, or INHOUSE_ALLOW_PUBLIC=1 if that is what you want.",
+    )
+
+
+@contextlib.asynccontextmanager
+async def _announced(config: Config, address: tuple[str, int]) -> AsyncGenerator[None, None]:
+    """Tell the command line where this server is, while it runs."""
+    path = config.home / "server.json"
+    facts = {"host": address[0], "port": address[1], "pid": os.getpid(), "version": __version__}
+    aside = path.with_suffix(".tmp")
+    aside.write_text(json.dumps(facts))
+    aside.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+async def _end_when_idle(limit: float, activity: Activity, stop: Any) -> None:
+    while activity.idle() < limit:
+        await asyncio.sleep(min(1.0, limit / 4))
+    log.info("no request for %.0f s: ending", limit)
+    stop()
+
+
+async def _serve(config: Config, house: House, sock: Any) -> None:
+    activity = Activity()
+    host, port = sock.getsockname()[:2]
+
+    def stopping() -> None:
+        house.stopping = True
+
+    app = house.app(loopback=server.is_loopback(host), activity=activity)
+    running = server.make_server(app, drain_timeout=config.server.drain_timeout, stopping=stopping)
+    tasks = []
+    if config.server.idle_exit:
+        tasks.append(asyncio.create_task(_end_when_idle(config.server.idle_exit, activity, running.stop)))
+    async with _announced(config, (host, port)):
+        log.info(
+            "Inhouse %s listens on http://%s:%d", __version__, host if ":" not in host else f"[{host}]", port
+        )
+        try:
+            await running.serve(sockets=[sock])
+        finally:
+            for task in tasks:
+                task.cancel()
+            await house.fleet.close()
+
+
+def serve(config: Config, *, background: bool = False) -> int:
+    """Run the server until it is told to stop; returns the exit code. Raises InhouseError.
+
+    With ``background`` a taken port is replaced by a free one.
+    """
+    logs.setup(config.log)
+    host, port = listen(config.server.host)
+    _check_public(config, host)
+    try:
+        config.home.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(config.home / "server.lock", blocking=False)
+        lock.acquire()
+    except filelock.Timeout:
+        log.error("another Inhouse server already uses this home")
+        return BUSY_HOME
+    except OSError as error:
+        raise Conflict(
+            f"cannot use the home folder: {error.strerror}", hint="Set INHOUSE_HOME to a folder of yours."
+        ) from error
+    with lock:
+        sock = server.bind(host, port, fall_back=background)
+        house = House(config, private_folder(config.home))
+        loop: Any = None
+        if sys.platform != "win32":
+            import uvloop
+
+            loop = uvloop.new_event_loop
+        with asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(_serve(config, house, sock))
+    return 0
+
+
+__all__ = ["Activity", "House", "InhouseError", "serve"]
