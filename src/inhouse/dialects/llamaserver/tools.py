@@ -1,0 +1,146 @@
+"""Which way tools take: through the model's template, declared by us, or forced by a grammar.
+
+Sources: the templates' own ways differ and small models often miss them, so what counts is the
+text that comes back; ``toolcalls`` reads it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ...core.errors import BadRequest, Unsupported
+from ...core.messages import Tool
+from ...core.models import Card
+from ...core.requests import Chat
+from .escape import escape, escape_tree
+
+MAX_CALLS = 8
+"""Calls of one answer under ``required`` with ``parallel_tool_calls``: a grammar needs an end."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolPlan:
+    """``native``: the template renders the tools; ``declared``: we do, in the system message.
+
+    ``schema`` constrains the answer, to calls alone when ``mode`` is ``forced``.
+    """
+
+    mode: Literal["off", "auto", "forced"] = "off"
+    native: bool = False
+    declared: bool = False
+    schema: Mapping[str, Any] | None = None
+    names: tuple[str, ...] = ()
+    single: bool = False
+
+
+def plan(chat: Chat, card: Card) -> ToolPlan:
+    """Decide. Raises Unsupported for a model without chat, BadRequest for an unknown function."""
+    knows = "tools" in card.capabilities
+    choice = chat.tool_choice
+    if not chat.tools or choice.mode == "none":
+        if choice.mode == "required" and not chat.tools:
+            raise BadRequest("tool_choice asks for a call, but there are no tools.", param="tool_choice")
+        return ToolPlan(native=knows)
+    if "chat" not in card.capabilities:
+        raise Unsupported("This model cannot call tools.", hint="Use a chat model.", param="tools")
+    names = tuple(tool.name for tool in chat.tools)
+    if choice.name and choice.name not in names:
+        raise BadRequest(
+            f"tool_choice names the function '{choice.name[:80]}', which is not among the tools.",
+            hint="Name one of the tools.",
+            param="tool_choice",
+        )
+    # llama-server refuses log-probabilities beside its own parsing of calls: then we declare.
+    native = knows and chat.logprobs is None
+    if choice.mode == "required":
+        some = [tool for tool in chat.tools if choice.name in (None, tool.name)]
+        several = bool(chat.parallel_tool_calls) and not choice.name
+        return ToolPlan("forced", native, not native, call_schema(some, several=several), names, not several)
+    schema = None
+    if chat.format is not None:
+        wanted = (
+            chat.format.schema if chat.format.kind == "schema" and chat.format.schema else {"type": "object"}
+        )
+        schema = call_schema(chat.tools, several=False, other=wanted)
+    return ToolPlan("auto", native, not native, schema, names, chat.parallel_tool_calls is False)
+
+
+def encode(tools: tuple[Tool, ...], card: Card) -> list[dict[str, Any]]:
+    """Tools in OpenAI's form."""
+    return [
+        {
+            "type": "function",
+            "function": escape_tree(
+                {
+                    "name": t.name,
+                    "description": t.description,
+                    "parameters": t.parameters or {"type": "object"},
+                },
+                card.control_tokens,
+            ),
+        }
+        for t in tools
+    ]
+
+
+def declaration(chat: Chat, card: Card, chosen: ToolPlan) -> str:
+    """What a system message says of the tools when the template does not."""
+    lines = [
+        json.dumps(
+            {"name": t.name, "description": t.description, "parameters": t.parameters or {"type": "object"}},
+            ensure_ascii=False,
+            default=dict,
+        )
+        for t in chat.tools
+    ]
+    how = 'with only a JSON object {"name": <function>, "arguments": {...}} and nothing else'
+    if chosen.mode == "forced" and not chosen.single:
+        how = 'with only a JSON list of objects {"name": <function>, "arguments": {...}}'
+    when = (
+        f"Answer {how}."
+        if chosen.mode == "forced"
+        else f"To call a function, answer {how}. Else answer in words."
+    )
+    text = "You can call these functions, each given with the JSON Schema of its arguments:\n"
+    return escape(text + "\n".join(lines) + "\n" + when, card.control_tokens)
+
+
+def call_schema(
+    tools: list[Tool] | tuple[Tool, ...], *, several: bool, other: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """A schema whose values are calls of ``tools``, a list of them, or else values of ``other``."""
+    definitions: dict[str, Any] = {}
+    options: list[dict[str, Any]] = []
+    for i, tool in enumerate(tools):
+        definitions[f"t{i}"] = rebased(tool.parameters or {"type": "object"}, f"#/$defs/t{i}")
+        options.append(
+            {
+                "type": "object",
+                "properties": {"name": {"const": tool.name}, "arguments": {"$ref": f"#/$defs/t{i}"}},
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+        )
+    if other is not None:
+        definitions["other"] = rebased(other, "#/$defs/other")
+        options.append({"$ref": "#/$defs/other"})
+    one: dict[str, Any] = options[0] if len(options) == 1 else {"anyOf": options}
+    if several:
+        one = {"type": "array", "items": one, "minItems": 1, "maxItems": MAX_CALLS}
+    return {**one, "$defs": definitions}
+
+
+def rebased(schema: Any, root: str) -> Any:
+    """``schema`` with its references moved below ``root``."""
+    if isinstance(schema, Mapping):
+        out = {key: rebased(value, root) for key, value in schema.items()}
+        ref = out.get("$ref")
+        if isinstance(ref, str) and ref.startswith("#"):
+            out["$ref"] = root + ref[1:]
+        return out
+    if isinstance(schema, list | tuple):
+        return [rebased(item, root) for item in schema]
+    return schema

@@ -1,0 +1,70 @@
+"""What every engine's recipe offers: pure decisions about how to run a model on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..core.engine import Launch
+from ..core.models import Card
+from ..core.requests import LoadOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a worker may use: bytes of memory and physical cores."""
+
+    memory: int
+    cores: int
+
+
+@dataclass(frozen=True, slots=True)
+class Availability:
+    """Whether an engine can be used here; ``why`` and ``fix`` explain a no in one sentence each."""
+
+    name: str
+    ok: bool
+    version: str = ""
+    path: str = ""
+    why: str = ""
+    fix: str = ""
+
+
+class Settings(Protocol):
+    """The engine section of the configuration, as far as recipes read it."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def llama_server(self) -> str: ...
+    @property
+    def context_length(self) -> int: ...
+    @property
+    def slots(self) -> int: ...
+    @property
+    def threads(self) -> int: ...
+    @property
+    def kv_cache_type(self) -> str: ...
+    @property
+    def fake(self) -> str: ...
+
+
+class Recipe(Protocol):
+    """How one kind of engine is run."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def build(self) -> str: ...
+
+    def cards(self) -> tuple[Card, ...]:
+        """Models that the engine brings along itself."""
+        ...
+
+    def launch(self, card: Card, options: LoadOptions, *, room: Room, address: str, secret: str) -> Launch:
+        """How to start a worker for ``card``. Raises BadRequest or OutOfMemory."""
+        ...
+
+
+__all__ = ["Availability", "Recipe", "Room", "Settings"]

@@ -1,0 +1,74 @@
+"""Worker program: llama.cpp's HTTP server out of the xllamacpp wheel, on a private socket.
+
+``python -m inhouse.engines.workers.llamacpp`` reads one line of JSON from standard input (made by
+``engines.llamacpp``), loads the model and serves until SIGTERM or until its parent is gone. It
+writes nothing to standard output; the engine's log goes to standard error.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from inhouse.engines.workers import guard
+
+
+def parameters(order: Mapping[str, Any], engine: Any) -> Any:
+    """CommonParams of ``engine`` (the xllamacpp module) for an order."""
+    params = engine.CommonParams()
+    params.model.path = order["model"]
+    address = order["address"]
+    if address.endswith(".sock"):
+        params.hostnames, params.port = [address], 8080
+    else:
+        host, _, port = address.rpartition(":")
+        params.hostnames, params.port = [host], int(port)
+    if order["secret"]:
+        params.api_keys = [order["secret"]]
+    params.n_parallel = order["slots"]
+    params.n_ctx = order["context_length"] * order["slots"]
+    params.kv_unified = False
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = order["threads"]
+    params.n_batch = params.n_ubatch = order["batch"]
+    cache = getattr(engine.ggml_type, f"GGML_TYPE_{order['kv_cache_type'].upper()}")
+    params.cache_type_k = params.cache_type_v = cache
+    params.n_gpu_layers = order["gpu_layers"]
+    params.embedding = True
+    if order["pooling"]:
+        pooling = f"LLAMA_POOLING_TYPE_{order['pooling'].upper()}"
+        params.pooling_type = getattr(engine.llama_pooling_type, pooling)
+    if not order["mmap"]:
+        params.load_mode = engine.llama_load_mode.LLAMA_LOAD_MODE_NONE
+    params.use_jinja = params.endpoint_metrics = params.endpoint_slots = True
+    params.ui = False
+    params.cache_ram_mib = 0  # memory that no plan has counted
+    params.offline = True
+    return params
+
+
+def _end(*_: object) -> None:
+    os._exit(0)  # at once: the engine's threads own no state worth keeping
+
+
+def main() -> None:
+    """Serve one model until told to stop."""
+    order = guard.read_order()
+    guard.die_with_parent()
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    os.umask(0o177)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the parent's to handle
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # loading does not run Python's handlers
+    import xllamacpp
+
+    server = xllamacpp.Server(parameters(order, xllamacpp))
+    signal.signal(signal.SIGTERM, _end)
+    while server is not None:  # keeps the server alive
+        threading.Event().wait(3600)
+
+
+if __name__ == "__main__":
+    main()
