@@ -220,6 +220,7 @@ async def _serve(config: Config, house: House, sock: Any) -> None:
             for task in tasks:
                 task.cancel()
             await house.fleet.close()
+            await house.store.close()
 
 
 def serve(config: Config, *, background: bool = False) -> int:
