@@ -93,7 +93,8 @@ class Lines:
             case TextDelta(text, _, logprobs):
                 return self._line(self._shape.text(text), {"logprobs": logprobs_of(logprobs)})
             case ReasoningDelta(text):
-                return self._line(self._shape.thinking(text), {})
+                before = self._shape.thinking_before
+                return self._head + self._stamp() + before + quote(text) + self._after
             case ToolCallDelta():
                 return self._on_call(event)
             case ChoiceEnd(reason):

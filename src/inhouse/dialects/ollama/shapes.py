@@ -20,14 +20,12 @@ class Shape:
     """The shape of /api/chat: everything inside ``message``. ``context``: give token ids back."""
 
     text_before = b'","message":{"role":"assistant","content":'
+    thinking_before = b'","message":{"role":"assistant","content":"","thinking":'
     text_after = b"}"
     context = False
 
     def text(self, text: str) -> dict[str, Any]:
         return {"message": {"role": "assistant", "content": text}}
-
-    def thinking(self, text: str) -> dict[str, Any]:
-        return {"message": {"role": "assistant", "content": "", "thinking": text}}
 
     def tool_calls(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
         return {"message": {"role": "assistant", "content": "", "tool_calls": calls}}
@@ -41,6 +39,7 @@ class GenerateShape(Shape):
     """The shape of /api/generate: everything at the top."""
 
     text_before = b'","response":'
+    thinking_before = b'","response":"","thinking":'
     text_after = b""
 
     def __init__(self, *, context: bool) -> None:
@@ -48,9 +47,6 @@ class GenerateShape(Shape):
 
     def text(self, text: str) -> dict[str, Any]:
         return {"response": text}
-
-    def thinking(self, text: str) -> dict[str, Any]:
-        return {"response": "", "thinking": text}
 
     def tool_calls(self, calls: list[dict[str, Any]]) -> dict[str, Any]:
         return {"response": "", "tool_calls": calls}
