@@ -102,24 +102,19 @@ def test_completion_scripts(invoke: Invoke, shell: str) -> None:
     assert "_INHOUSE_COMPLETE" in result.out
 
 
-def completed(monkeypatch: pytest.MonkeyPatch, words: str) -> list[str]:
-    result = CliRunner().invoke(
-        cli,
-        prog_name="inhouse",
-        env={
-            "_INHOUSE_COMPLETE": "bash_complete",
-            "COMP_WORDS": f"inhouse {words}",
-            "COMP_CWORD": str(len(words.split(" "))),
-        },
-    )
-    return [line.partition(",")[2] for line in result.output.splitlines() if line]
+def test_completion_knows_commands_options_and_models(
+    api: Api, invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def completed(words: str) -> list[str]:
+        monkeypatch.setenv("_INHOUSE_COMPLETE", "bash_complete")
+        monkeypatch.setenv("COMP_WORDS", f"inhouse {words}")
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split(" "))))
+        return [line.partition(",")[2] for line in invoke().out.splitlines() if line]
 
-
-def test_completion_knows_commands_options_and_models(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert completed(monkeypatch, "co") == ["config", "completion"]
-    assert "--keepalive" in completed(monkeypatch, "run --k")
-    assert completed(monkeypatch, "show t") == ["tiny:latest"]
-    assert completed(monkeypatch, "show x") == []
+    assert completed("co") == ["config", "completion"]
+    assert "--keepalive" in completed("run --k")
+    assert completed("show t") == ["tiny:latest"]
+    assert completed("show x") == []
 
 
 def test_a_tab_starts_no_server_and_shows_no_error(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

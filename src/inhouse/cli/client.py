@@ -101,7 +101,7 @@ class Client:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, UnicodeError, http.client.HTTPException) as error:
             raise unreachable(self.address, error) from error
 
 

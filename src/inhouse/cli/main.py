@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..core.errors import InhouseError
 
 OK, FAILURE, USAGE, NOT_FOUND, UNREACHABLE, INTERRUPTED, BROKEN_PIPE = 0, 1, 2, 3, 4, 130, 141
+COMPLETE = "_INHOUSE_COMPLETE"  # click's protocol with the shells
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,23 +44,25 @@ def _version() -> int:
 
 def _run(args: list[str]) -> int:
     import click
+    import click.shell_completion
 
     from ..core.errors import InhouseError
     from .app import cli
 
     try:
-        code = cli.main(args, prog_name="inhouse", standalone_mode=False)
-        return code if isinstance(code, int) else OK
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return USAGE
+        if asked := os.environ.get(COMPLETE):
+            return click.shell_completion.shell_complete(cli, {}, "inhouse", COMPLETE, asked)
+        # Not cli.main(): it swallows broken pipes and, on Windows, expands * in prompts.
+        with cli.make_context("inhouse", args) as context:
+            cli.invoke(context)
+        return OK
+    except click.exceptions.Exit as done:
+        return done.exit_code
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "inhouse"
         return _report(error.format_message(), hint=f"{where} --help", code=USAGE)
     except click.ClickException as error:
         return _report(error.format_message())
-    except (click.Abort, KeyboardInterrupt):
-        return INTERRUPTED
     except InhouseError as error:
         return report(error)
     except OSError:

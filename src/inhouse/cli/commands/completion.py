@@ -28,8 +28,9 @@ def command(shell: str) -> None:
     from click.shell_completion import get_completion_class
 
     from ..app import cli
+    from ..main import COMPLETE
 
     kind = get_completion_class(shell)
     if kind is None:  # click dropped a shell that we offer
         raise InhouseError(f"no completion for {shell}", hint="Use bash, zsh or fish.")
-    output.data(kind(cli, {}, "inhouse", "_INHOUSE_COMPLETE").source().strip())
+    output.data(kind(cli, {}, "inhouse", COMPLETE).source().strip())
