@@ -29,8 +29,6 @@ from .recipe import Availability, Room, Settings
 
 WHEEL = "xllamacpp"
 NATIVE = "llama-server"
-KV_BYTES = {"f16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
-"""Bytes of one value in the KV cache, by cache type (blocks of 32 values with their scale)."""
 
 PAD = 256
 """llama.cpp rounds the context of a slot up to a multiple of this."""
@@ -150,7 +148,7 @@ class LlamaCpp:
             memory=room.memory,
             wanted_context=options.context_length or self._settings.context_length,
             wanted_slots=self._settings.slots,
-            kv_bytes=KV_BYTES[kv_type],
+            kv_bytes=fit.KV_BYTES[kv_type],
         )
         order = {
             "model": card.weights,

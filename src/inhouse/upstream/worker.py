@@ -1,0 +1,51 @@
+"""A worker process as an Engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from ..core.engine import Launch
+from ..core.events import ChoiceEnd, Event, Finished, Started
+from ..core.models import Card
+from ..core.requests import Chat, Complete, Embed, Load, Request
+from ..core.usage import Timings, Usage
+from . import chat, complete, embed
+from .http import Link
+
+
+class WorkerEngine:
+    """Runs requests on one worker that speaks llama-server's HTTP. Not bound to a loop until used."""
+
+    def __init__(self, card: Card, launch: Launch) -> None:
+        self.card = card
+        self.launch = launch
+        self._link = Link(launch)
+
+    def run(self, request: Request) -> AsyncGenerator[Event, None]:
+        """Stream the events of one request; closing the generator frees the slot.
+
+        Raises BadRequest and below for what the caller can mend, WorkerDied when the connection
+        breaks, EngineError for everything else that goes wrong in the engine.
+        """
+        if isinstance(request, Chat):
+            return chat.run(self._link, self.card, request)
+        if isinstance(request, Complete):
+            return complete.run(self._link, self.card, request)
+        if isinstance(request, Embed):
+            return embed.run(self._link, self.card, request)
+        return _nothing(request)
+
+    async def healthy(self, timeout: float) -> bool:
+        """Whether the worker is loaded and answers within ``timeout`` seconds."""
+        return await self._link.healthy(timeout)
+
+    async def close(self) -> None:
+        """Give back connections; running requests end with WorkerDied. Idempotent."""
+        await self._link.close()
+
+
+async def _nothing(request: Request) -> AsyncGenerator[Event, None]:
+    """Loading and unloading are done by the fleet; here they only end."""
+    yield Started()
+    yield ChoiceEnd("load" if isinstance(request, Load) else "unload")
+    yield Finished(Usage(), Timings())
