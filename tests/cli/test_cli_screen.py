@@ -152,13 +152,13 @@ def test_no_colours_where_none_are_wanted(
     output.note("Error: x", colour="red")
     output.labelled("error", "red", "y")
     Spinner("z").tick()
-    assert (out.getvalue(), err.getvalue()) == ("error: y\n", "Error: x\n")
+    assert (out.getvalue(), err.getvalue()) == ("error  y\n", "Error: x\n")
 
 
 def test_labels_have_colours_on_a_terminal(terminal: Begin) -> None:
     out, _err = terminal()
     output.labelled("error", "red", "x\x1b[0m")
-    assert out.getvalue() == "\x1b[31merror\x1b[0m: x[0m\n"
+    assert out.getvalue() == "\x1b[31merror\x1b[0m  x[0m\n"
 
 
 def test_a_closed_stream_is_no_terminal_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,17 +275,6 @@ def test_processor(size: int, gpu: int, text: str) -> None:
 
 def test_cells_of_a_table_cannot_break_it() -> None:
     assert output.table(("A", "B"), [("x\ny\x1b", "z")]) == "A      B\nx y    z"
-
-
-def test_facts_are_flat_and_readable() -> None:
-    tree = {"a_b": 1, "gpus": [{"name": "X", "memory": 2**33}], "none": None, "list": [1, 2], "f": 1.5}
-    assert views.facts(tree) == [
-        ("a b", "1"),
-        ("gpus 0 name", "X"),
-        ("gpus 0 memory", "8.6 GB"),
-        ("list", "1 2"),
-        ("f", "1.5"),
-    ]
 
 
 def test_parameter_counts() -> None:

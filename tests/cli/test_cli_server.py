@@ -257,7 +257,7 @@ def test_a_server_that_ends_is_explained_by_its_own_words(
     assert lines[-1] == f"Hint: The whole log: {home / 'logs' / 'server.log'}"
     doctor = invoke("doctor")
     assert doctor.code == 4
-    assert doctor.out.startswith("error: the server ended at once with exit code 9\n")
+    assert doctor.out.startswith("error     the server ended at once with exit code 9\n")
     assert "  no engine\n" in doctor.out
 
 

@@ -206,4 +206,6 @@ def _refusal(status: int, text: bytes, body: Any) -> InhouseError:
     if status == 404 and not hint:
         model = (body.get("model") or body.get("source")) if isinstance(body, dict) else None
         hint = f"See what is here: inhouse list; or get it: inhouse pull {model}" if model else _OTHER
-    return _KINDS.get(status, InhouseError)(message, hint=hint or _HINTS.get(status, ""))
+    if not hint and ". " not in message:  # a text of two sentences brought its own advice
+        hint = _HINTS.get(status, "")
+    return _KINDS.get(status, InhouseError)(message, hint=hint)

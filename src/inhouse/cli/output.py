@@ -46,7 +46,7 @@ def data(text: str, *, end: str = "\n") -> None:
 
 def labelled(label: str, colour: str, text: str) -> None:
     """Write a line of data that begins with a coloured label."""
-    sys.stdout.write(paint(clean(label), colour, sys.stdout) + f": {clean(text)}\n")
+    sys.stdout.write(paint(clean(label), colour, sys.stdout) + f"  {clean(text)}\n")
     sys.stdout.flush()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -85,7 +84,9 @@ def running(entries: Sequence[Json], now: datetime) -> str:
                 output.human_size(size),
                 processor(size, int(m.get("size_vram") or 0)),
                 str(m.get("context_length") or "-"),
-                until(str(m.get("expires_at", "")), now) if state in ("", "ready", "idle", "busy") else state,
+                until(str(m.get("expires_at") or ""), now)
+                if state in ("", "ready")
+                else f"{state.capitalize()}...",
                 f"{m.get('busy', 0)}/{m['slots']}" if m.get("slots") else "-",
                 str(m.get("waiting", 0)),
                 engine or "-",
@@ -153,54 +154,3 @@ def _count(count: float) -> str:
 def _short(value: Any) -> str:
     text = str(value)
     return text if len(text) <= 60 else text[:57] + "..."
-
-
-def facts(tree: Json, prefix: str = "") -> list[tuple[str, str]]:
-    """A nested object as rows of name and value; sizes of bytes for people."""
-    rows: list[tuple[str, str]] = []
-    for key, value in tree.items():
-        name = f"{prefix}{key}".replace("_", " ")
-        if isinstance(value, Mapping):
-            rows += facts(value, f"{name} ")
-        elif isinstance(value, list):
-            rows += _list_facts(name, value)
-        elif value is not None and value != "":
-            rows.append((name, _fact(key, value)))
-    return rows
-
-
-def _list_facts(name: str, values: Sequence[Any]) -> list[tuple[str, str]]:
-    if any(isinstance(v, Mapping) for v in values):
-        rows: list[tuple[str, str]] = []
-        for number, v in enumerate(values):
-            rows += (
-                facts(v, f"{name} {number} ") if isinstance(v, Mapping) else [(f"{name} {number}", str(v))]
-            )
-        return rows
-    return [(name, " ".join(map(str, values)) or "none")]
-
-
-def _fact(key: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    of_bytes = any(word in key for word in ("bytes", "memory", "ram", "disk", "total", "available", "free"))
-    if isinstance(value, int) and of_bytes and value >= 2**20:
-        return output.human_size(value)
-    if isinstance(value, float):
-        return "-" if math.isnan(value) else f"{value:g}"
-    return str(value)
-
-
-def doctor(answer: Json) -> str:
-    """Machine and engines, as text."""
-    parts = [_section("Machine", facts(answer.get("machine") or {}) or [("unknown",)])]
-    rows: list[Sequence[str]] = []
-    for engine in answer.get("engines") or []:
-        if isinstance(engine, Mapping):
-            name = str(engine.get("name") or engine.get("kind") or engine.get("engine") or "engine")
-            rest = {k: v for k, v in engine.items() if k not in ("name", "kind", "engine")}
-            rows.append((name, ", ".join(f"{k} {v}" for k, v in facts(rest))))
-        else:
-            rows.append((str(engine), ""))
-    parts.append(_section("Engines", rows or [("none",)]))
-    return output.clean("\n\n".join(parts))

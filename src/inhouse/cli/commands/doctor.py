@@ -9,10 +9,11 @@ import click
 
 from ... import __version__, config
 from ...core.errors import NotFound, ServerUnreachable
-from .. import output, server, views
+from .. import output, server
 from ..base import HELP, Command, json_option
 
-_COLOURS = {"error": "red", "warning": "yellow", "ok": "green", "info": "grey"}
+_COLOURS = {"error": "red", "missing": "red", "warn": "yellow", "ok": "green", "note": "grey"}
+_FAILED = ("error", "missing")
 
 
 @click.command(
@@ -30,19 +31,15 @@ def command(ctx: click.Context, as_json: bool) -> None:
     """Check hardware, engines and settings.
 
     Says what hardware is here, which engine runs models on it, and what is missing, each finding
-    with its fix. Exits with 1 when a finding is an error, and with 4 when the server does not even
+    with its fix. Exits with 1 when something is missing, and with 4 when the server does not even
     start; then the last lines of its log are shown.
     """
     answer, code = _ask(config.load(os.environ))
     if as_json:
         output.json_data(answer)
     else:
-        if "machine" in answer:
-            output.data(views.doctor(answer) + "\n")
         for finding in answer["findings"]:
             _print(finding)
-        if not answer["findings"]:
-            output.data("Nothing is missing.")
     ctx.exit(code)
 
 
@@ -59,9 +56,9 @@ def _ask(settings: config.Config) -> tuple[dict[str, Any], int]:
     findings = list(answer.get("findings") or [])
     if version != __version__:
         what = f"the server is {version}, this command is {__version__}"
-        findings.append(_finding("warning", what, "", "Restart the server."))
+        findings.append(_finding("warn", what, "", "Restart the server."))
     answer["findings"] = findings
-    return answer, int(any(f.get("level") == "error" for f in findings))
+    return answer, int(any(f.get("level") in _FAILED for f in findings))
 
 
 def _finding(level: str, what: str, detail: str, fix: str) -> dict[str, str]:
@@ -69,9 +66,13 @@ def _finding(level: str, what: str, detail: str, fix: str) -> dict[str, str]:
 
 
 def _print(finding: dict[str, Any]) -> None:
-    level = str(finding.get("level") or "info")
-    output.labelled(level, _COLOURS.get(level, ""), str(finding.get("what") or ""))
-    for line in str(finding.get("detail") or "").splitlines():
-        output.data(f"  {line}")
+    """``level  what: detail``, and the fix below; a detail of several lines stands below, too."""
+    level, what = str(finding.get("level") or "note"), str(finding.get("what") or "")
+    detail = str(finding.get("detail") or "").splitlines()
+    below = detail if len(detail) > 1 else []
+    text = what if below or not detail else f"{what}: {detail[0]}"
+    output.labelled(level.ljust(8), _COLOURS.get(level, ""), text)
+    for line in below:
+        output.data(f"          {line}")
     if finding.get("fix"):
-        output.data(f"  Fix: {finding['fix']}")
+        output.data(f"          Fix: {finding['fix']}")
