@@ -32,7 +32,7 @@ def stamp(at: float | datetime | None) -> str:
     if at is None:
         return FOREVER
     seconds = at.astimezone(UTC).timestamp() if isinstance(at, datetime) else at
-    return Stamper(lambda: round(seconds * 1e9))().decode()
+    return Stamper(lambda: round(seconds * 1e6) * 1000)().decode()
 
 
 def nanoseconds(seconds: float) -> int:
