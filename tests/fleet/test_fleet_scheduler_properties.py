@@ -164,4 +164,4 @@ class SchedulerMachine(RuleBasedStateMachine):
 
 
 TestSchedulerProperties = SchedulerMachine.TestCase
-TestSchedulerProperties.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestSchedulerProperties.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

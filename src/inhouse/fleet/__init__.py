@@ -1,1 +1,8 @@
-"""Who runs, who waits, who goes."""
+"""Who runs, who waits, who goes: workers as processes, and leases on them."""
+
+from .fleet import Fleet
+from .lease import Lease
+from .report import FleetSettings, Loaded, Observer
+from .worker import Checkable
+
+__all__ = ["Checkable", "Fleet", "FleetSettings", "Lease", "Loaded", "Observer"]
