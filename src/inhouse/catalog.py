@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from .core.errors import ModelNotFound, Unsupported
 from .core.messages import Image
-from .core.models import DEFAULT_TAG, Card, ModelName
+from .core.models import DEFAULT_TAG, Card
 from .core.requests import Chat, Complete, Request
 from .store import catalogue
-from .store.sources import is_source
 from .store.store import Store
 
 
@@ -21,12 +20,12 @@ class Catalog:
         self._extra = {card.name.key: card for card in extra}
 
     def resolve(self, text: str) -> Card:
-        """The card of a name (or source text) as a client wrote it, in any case.
+        """The card of a name (or ``pypi:`` text) as a client wrote it, in any case.
 
         ``smollm2`` is ``smollm2:latest``; if only the tag that the shipped catalogue means by it is
-        stored, that one. Raises InvalidName, ModelNotFound, StoreError.
+        stored, that one. Raises BadRequest, InvalidName, ModelNotFound, StoreError.
         """
-        name = self._store.name_of(text) if is_source(text) else ModelName.parse(text)
+        name = self._store.name_of(text)
         card = self._extra.get(name.key)
         if card is not None:
             return card

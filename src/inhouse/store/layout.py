@@ -93,7 +93,8 @@ def hash_file(path: Path) -> str:
 
 def _portable(part: str) -> str:
     """Windows refuses some names; ``+`` is in no name, so nothing can collide with the result."""
-    return part + "+" if part.split(".", 1)[0] in _RESERVED or part.endswith(".") else part
+    reserved = part.split(".", 1)[0] in _RESERVED
+    return ("+" if reserved else "") + part + ("+" if part.endswith(".") else "")
 
 
 class Layout:
@@ -148,15 +149,16 @@ class Layout:
         """A lock file. Raises Conflict when another holds it for longer than ``timeout`` seconds."""
         lock = FileLock(path, thread_local=False)
         try:
-            with guarded("locking it"):
-                lock.acquire(timeout=timeout)
-        except Timeout as error:
+            lock.acquire(timeout=timeout)
+        except Timeout as error:  # an OSError itself, hence first
             raise Conflict(
                 "Another Inhouse process is changing the models.",
                 hint="Wait for it, or stop it.",
                 retry_after=5,
                 detail=str(error),
             ) from error
+        except OSError as error:
+            raise failure(error, "locking it") from error
         try:
             yield
         finally:

