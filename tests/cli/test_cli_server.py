@@ -20,7 +20,7 @@ from inhouse.core.errors import ServerUnreachable
 
 # A server that does what the real one does: takes the lock, writes itself down, answers /health.
 STAND_IN = """
-import http.server, json, os, pathlib, sys
+import http.server, json, os, pathlib, signal, sys
 home = pathlib.Path(os.environ["INHOUSE_HOME"])
 (home / "started").open("a").write(" ".join(sys.argv[1:]) + "\\n")
 try:
@@ -38,6 +38,10 @@ s = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
 (home / "server.tmp").write_text(json.dumps(
     {"host": "127.0.0.1", "port": s.server_address[1], "pid": os.getpid(), "version": "0.1.0"}))
 os.replace(home / "server.tmp", home / "server.json")
+def leave(*_):
+    os.unlink(home / "server.json")
+    os._exit(0)
+signal.signal(signal.SIGTERM, leave)
 s.serve_forever()
 """
 
@@ -289,6 +293,36 @@ def test_a_large_log_steps_aside(home: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert server._log_file(home) == log
     assert not log.exists()
     assert log.with_suffix(".log.1").read_text() == "long"
+
+
+def test_the_server_of_this_home_can_be_stopped(
+    home: Path, invoke: Invoke, stand_in: Callable[..., list[Any]]
+) -> None:
+    children = stand_in()
+    server.connect(tree(home))
+    result = invoke("stop", "--server")
+    assert (result.code, result.err) == (0, "")
+    assert children[0].wait(10) == 0
+    assert invoke("stop", "--server").err == "No server of this home runs.\n"
+
+
+@pytest.mark.parametrize("pid", [None, 0, -1, "1"])
+def test_no_signal_goes_to_a_pid_that_is_none(home: Path, routes: dict[str, Any], pid: Any) -> None:
+    with serving(Api(routes)) as api:
+        write_down(home, host="127.0.0.1", port=int(api.address.partition(":")[2]), pid=pid)
+        assert server.stop(tree(home)) is False
+
+
+def test_a_server_that_does_not_end_is_told(home: Path, stand_in: Callable[..., list[Any]]) -> None:
+    stand_in(STAND_IN.replace("SIGTERM, leave", "SIGTERM, signal.SIG_IGN"))
+    server.connect(tree(home))
+    with pytest.raises(ServerUnreachable, match="does not end"):
+        server.stop(tree(home), timeout=0.01)
+
+
+@pytest.mark.parametrize("words", [[], ["tiny", "--server"]])
+def test_stop_wants_a_model_or_the_server(invoke: Invoke, words: list[str]) -> None:
+    assert invoke("stop", *words).err.startswith("Error: Give a MODEL or --server.\n")
 
 
 @pytest.mark.parametrize(

@@ -87,9 +87,12 @@ def display() -> Iterator[Display]:
 def pull(client: Client, model: str) -> str:
     """Pull ``model`` and return the name it has here. Raises what the server reports."""
     last: dict[str, Any] = {}
-    with display() as bars, client.stream("/api/pull", {"model": model, "stream": True}) as stream:
-        for last in stream.events():
-            bars.show(last)
+    try:
+        with display() as bars, client.stream("/api/pull", {"model": model, "stream": True}) as stream:
+            for last in stream.events():
+                bars.show(last)
+    except NotFound as error:
+        raise NotFound(error.message, hint="Check the name; see: inhouse pull --help") from error
     if last.get("status") != "success":
         raise InhouseError("the pull broke off", hint=f"It goes on where it was: inhouse pull {model}")
     return str(last.get("model") or model)

@@ -11,6 +11,7 @@ import enum
 import http.client
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -61,6 +62,27 @@ def find(config: Config, *, timeout: float = 5.0) -> Client | None:
     """The running server or None; starts nothing. Raises ServerUnreachable for one that hangs."""
     client = _named(config) or _recorded(config)
     return client if client is not None and probe(client, timeout) is Place.OURS else None
+
+
+def stop(config: Config, *, timeout: float = 60.0) -> bool:
+    """Ask the server of this home to drain and end, and wait for it; False when none runs.
+
+    Raises ServerUnreachable when it does not end in time.
+    """
+    record, client = record_of(config.home), _recorded(config)
+    if record is None or client is None or probe(client) is not Place.OURS:
+        return False  # a pid without a server that answers may be anybody's by now
+    import psutil  # dear to import, and only wanted here
+
+    pid, deadline = record.get("pid"), time.monotonic() + timeout
+    if not isinstance(pid, int) or pid <= 1:  # 0 and below would mean whole groups
+        return False
+    os.kill(pid, signal.SIGTERM)
+    while record_of(config.home) == record and psutil.pid_exists(pid):
+        if time.monotonic() > deadline:
+            raise ServerUnreachable("the server does not end", hint="Its requests may be long; try again.")
+        time.sleep(0.05)
+    return True
 
 
 def _is_named(config: Config) -> bool:

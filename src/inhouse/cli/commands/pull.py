@@ -23,6 +23,8 @@ from ..base import HELP, Command
 def command(model: str) -> None:
     """Fetch a model, or what changed of it.
 
+    MODEL is a name with an optional tag, like smollm2 or qwen2.5-coder:0.5b.
+
     An interrupted pull goes on where it was. Without a terminal there is no progress to see.
     """
     pulling.pull(server.connect(config.load(os.environ)), model)

@@ -8,7 +8,7 @@ import click
 
 from ... import config
 from .. import output, server
-from ..base import HELP, Command, model_argument
+from ..base import HELP, Command, complete_model
 
 
 @click.command(
@@ -17,12 +17,23 @@ from ..base import HELP, Command, model_argument
     context_settings=HELP,
     examples="""
     inhouse stop smollm2
+    inhouse stop --server
     """,
 )
-@model_argument
-def command(model: str) -> None:
+@click.argument("model", required=False, shell_complete=complete_model)
+@click.option(
+    "--server", "whole", is_flag=True, help="Stop the server of this machine, and all models with it."
+)
+def command(model: str | None, whole: bool) -> None:
     """Unload a model now; running answers are finished first."""
-    client = server.find(config.load(os.environ))
+    settings = config.load(os.environ)
+    if bool(model) is whole:
+        raise click.UsageError("Give a MODEL or --server.", click.get_current_context())
+    if whole:
+        if not server.stop(settings):
+            output.note("No server of this home runs.")
+        return
+    client = server.find(settings)
     if client is None:
         output.note("No server runs, so no model is loaded.")
         return
