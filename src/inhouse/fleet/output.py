@@ -12,6 +12,7 @@ ROTATE = 2**20
 
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
 _PATH = re.compile(r"(?<![\w.])(?:[A-Za-z]:)?(?:[\\/][^\\/\s'\"]*)*[\\/]([^\\/\s'\":;,)]*)")
+_QUOTED_PATH = re.compile(r"""(['"])(?=[\\/]|[A-Za-z]:)[^'"]*[\\/]([^'"\\/]*)\1""")
 _TROUBLE = re.compile(
     r"error|fail|exception|abort|cannot|can't|unable|invalid|not found|killed", re.IGNORECASE
 )
@@ -70,4 +71,4 @@ def last_words(tail: str) -> str:
     if not lines:
         return ""
     line = next((one for one in reversed(lines) if _TROUBLE.search(one)), lines[-1])
-    return _PATH.sub(r"\1", line[:1000])[:200]
+    return _PATH.sub(r"\1", _QUOTED_PATH.sub(r"\1\2\1", line[:1000]))[:200]
