@@ -43,7 +43,10 @@ def main() -> None:
     parser.add_argument("--profile", help="write a py-spy profile of the unpaced run here")
     args = parser.parse_args()
     print(hardware())
-    with server(INHOUSE_ENGINE="fake", INHOUSE_SLOTS="64", INHOUSE_FAKE=json.dumps({"slots": 64})) as running:
+    with server(
+        INHOUSE_ENGINE="fake",
+        INHOUSE_FAKE=json.dumps({"slots": 64, "context_length": 10_000_000, "memory": 1}),
+    ) as running:
         run(running.address(), 1, tokens=1, rate=0)
         gateway = psutil.Process(running.process.pid)
         if hasattr(os, "sched_setaffinity") and (os.cpu_count() or 1) > 1:

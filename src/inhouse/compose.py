@@ -19,7 +19,7 @@ import filelock
 
 from . import __version__, catalog, engines, machine, router, server, store
 from .config import Config, listen
-from .core.engine import Engine, Launch
+from .core.engine import Launch
 from .core.errors import Conflict, Forbidden, InhouseError
 from .core.models import Card
 from .core.requests import LoadOptions
@@ -104,7 +104,7 @@ class House:
                 return f"127.0.0.1:{probe.getsockname()[1]}", secrets.token_hex(32)
         return str(self._sockets / f"{secrets.token_hex(6)}.sock"), ""
 
-    def _connect(self, card: Card, launch: Launch) -> Engine:
+    def _connect(self, card: Card, launch: Launch) -> WorkerEngine:
         return WorkerEngine(card, launch)
 
     def report(self) -> dict[str, Any]:

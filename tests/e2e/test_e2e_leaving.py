@@ -18,7 +18,9 @@ from support.running import Server, fake, serving, until
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("home"), INHOUSE_ENGINE="fake", INHOUSE_SLOTS="2") as running:
+    options = json.dumps({"context_length": 10_000_000, "memory": 1_000_000, "slots": 2})
+    home = tmp_path_factory.mktemp("home")
+    with serving(home, INHOUSE_ENGINE="fake", INHOUSE_FAKE=options) as running:
         running.chat(fake(tokens=1))
         yield running
 

@@ -99,7 +99,10 @@ def test_an_idle_model_makes_room_for_another(tmp_path: Path) -> None:
 
 
 def test_a_load_does_not_stall_requests_to_a_loaded_model(tmp_path: Path) -> None:
-    env = {"INHOUSE_ENGINE": "fake", "INHOUSE_FAKE": json.dumps({"fake-b": {"load_seconds": 5}})}
+    env = {
+        "INHOUSE_ENGINE": "fake",
+        "INHOUSE_FAKE": json.dumps({"cards": {"fake-b:latest": {"load_seconds": 5}}}),
+    }
     with serving(tmp_path, **env) as server:
         server.chat(fake(tokens=1))
         thread = threading.Thread(target=server.chat, args=(fake(tokens=1), "fake-b"))

@@ -22,6 +22,14 @@ from support.running import Server, fake, serving, until
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 
 
+def refuses(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except OSError:
+        return True
+    return False
+
+
 def ask_in_background(server: Server, text: str, **more: Any) -> tuple[threading.Thread, list[Any]]:
     out: list[Any] = []
     thread = threading.Thread(target=lambda: out.append(server.chat(text, **more)))
@@ -46,7 +54,6 @@ def test_a_killed_worker_is_told_at_once_and_the_next_request_works(
         server.chat(fake(tokens=1))
         thread, out = ask_in_background(server, text, stream=stream)
         until(lambda: server.busy() == 1, 5)
-        time.sleep(0.2)
         killed = time.monotonic()
         os.kill(server.worker(), signal.SIGKILL)
         thread.join(10)
@@ -138,7 +145,7 @@ def test_the_drain_has_an_end_and_a_second_sigterm_means_now(tmp_path: Path) -> 
         until(lambda: server.busy() == 1, 5)
         assert server.process is not None
         server.process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
+        until(lambda: refuses(server.port), 5, "the end of accepting")
         began = time.monotonic()
         assert server.stop() == 0
         assert time.monotonic() - began < 5

@@ -21,9 +21,9 @@ _SAMPLING: dict[str, Any] = {
     "stream": _STREAM,
     "stream_options": (_OBJ, "include_usage: send token counts in a last chunk.", {}),
     "keep_alive": ([_STRING, _NUM], "How long the model stays loaded afterwards (extension).", {}),
-    "top_k": (_INT, "Sample from the k likeliest tokens (extension).", {"minimum": 0}),
+    "top_k": (_INT, "Sample from the k likeliest tokens (extension).", {"minimum": -1}),
     "min_p": (_NUM, "Least probability relative to the likeliest (extension).", {"minimum": 0, "maximum": 1}),
-    "repeat_penalty": (_NUM, "Penalty for repeated tokens (extension).", {"minimum": 0}),
+    "repeat_penalty": (_NUM, "Penalty for repeated tokens (extension).", {"minimum": 0.1}),
 }
 _OLLAMA: dict[str, Any] = {
     "model": _MODEL,
@@ -65,7 +65,7 @@ _FIELDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
             "prompt": ([_STRING, _LIST], "A text, several texts, or token ids.", {}),
             **_SAMPLING,
             "suffix": (_STRING, "Text after the gap (fill in the middle).", {}),
-            "max_tokens": (_INT, "Most tokens to generate (default 16).", {"minimum": 0}),
+            "max_tokens": (_INT, "Most tokens to generate (default 16).", {"minimum": 1}),
             "echo": (_BOOL, "Return the prompt too.", {}),
             "logprobs": (_INT, "Alternatives per token.", {"minimum": 0, "maximum": 5}),
         },
