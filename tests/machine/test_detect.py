@@ -140,10 +140,13 @@ def test_macos_is_asked_its_own_way(monkeypatch):
     assert detect._cpu()[1] == {"asimd"}
 
 
-def test_amds_compute_driver_is_noticed(tmp_path):
+def test_amds_compute_driver_is_noticed(tmp_path, monkeypatch):
     assert not detect.has_rocm(tmp_path)
     tree(tmp_path, {"sys/class/kfd/kfd/topology/nodes/1/properties": "simd_count 60"})
     assert detect.has_rocm(tmp_path)
+    tree(tmp_path, {"sys/class/drm/card0/device/vendor": "0x1002"})
+    monkeypatch.setattr(detect.sys, "platform", "linux")
+    assert [g.driver for g in detect.gpus(0, tmp_path)] == ["amdkfd"]
 
 
 def test_probes_that_fail_or_hang_say_nothing(monkeypatch):

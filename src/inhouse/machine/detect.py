@@ -8,7 +8,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -157,6 +157,8 @@ def gpus(memory: int, root: Path = Path("/")) -> tuple[Gpu, ...]:
     smi = shutil.which("nvidia-smi")
     found = probes.nvidia(ask(smi, *_NVIDIA_QUERY)) if smi else ()
     others = probes.drm(_drm_cards(root))
+    if has_rocm(root):
+        others = tuple(replace(gpu, driver="amdkfd") if gpu.vendor == "amd" else gpu for gpu in others)
     have = {gpu.vendor for gpu in found}
     return (*found, *(gpu for gpu in others if gpu.vendor not in have))
 
