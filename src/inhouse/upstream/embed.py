@@ -50,9 +50,17 @@ def _check_dimensions(request: Embed, length: int) -> None:
         )
 
 
+def _limit(link: Link, card: Card, request: Embed) -> int:
+    """Tokens that an input may have; a generating model's engine keeps one for an answer."""
+    most = link.launch.context_length
+    if most and "completion" in card.capabilities:
+        most -= 1
+    return min(most, own_limit(link.launch, request.load) or most)
+
+
 async def _fitted(link: Link, card: Card, request: Embed, text: str | tuple[int, ...]) -> str | list[int]:
     """An input that fits: as it is, or cut at its end. No text has more tokens than bytes."""
-    limit = own_limit(link.launch, request.load) or link.launch.context_length
+    limit = _limit(link, card, request)
     if isinstance(text, str):
         if not limit or len(text.encode()) + _AROUND <= limit:
             return text
