@@ -28,7 +28,22 @@ from inhouse.core.usage import Timings, Usage
 from inhouse.engines.fake import FakeRecipe
 from inhouse.fleet import Fleet, FleetSettings, Lease
 
+try:
+    import uvloop
+except ImportError:
+    uvloop = None
+
 _BROKEN = (aiohttp.ClientError, ConnectionError)
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
+    """The server runs on uvloop where there is one; a process has to work on both loops."""
+    if uvloop is None:
+        return {"asyncio": asyncio.new_event_loop}
+    loops = {"uvloop": uvloop.new_event_loop}
+    if "process" in item.nodeid:
+        loops["asyncio"] = asyncio.new_event_loop
+    return loops
 
 
 class TinyEngine:

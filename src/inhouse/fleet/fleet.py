@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import cast
 
 from ..core.engine import Launch
-from ..core.errors import InhouseError
+from ..core.errors import InhouseError, LoadFailed
 from ..core.models import Card
 from ..core.requests import LoadOptions
 from . import messages as m
@@ -251,6 +251,11 @@ class Fleet:
         except InhouseError as error:
             if not worker.stopping:
                 news = m.LoadFailed(key, error)
+        except asyncio.CancelledError:  # the loop is closing under us: start nothing any more
+            self._feed(m.Close())
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it must count as a failure, or it repeats
+            news = m.LoadFailed(key, _surprise(error))
         finally:
             await worker.end()
             variant.worker = None
@@ -278,3 +283,11 @@ class Fleet:
         wake = self._scheduler.next_wake()
         if wake < math.inf:
             self._timer = asyncio.get_running_loop().call_at(wake, self._feed, m.Tick())
+
+
+def _surprise(error: Exception) -> LoadFailed:
+    return LoadFailed(
+        "The model could not be loaded: its worker could not be watched.",
+        hint="Look into the server's log.",
+        detail=repr(error),
+    )

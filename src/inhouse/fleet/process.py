@@ -113,6 +113,7 @@ class Process:
         self._unlink_socket()
         options: dict[str, Any] = {"start_new_session": True} if sys.platform != "win32" else {}
         try:
+            _seal_descriptors()
             transport, child = await asyncio.get_running_loop().subprocess_exec(
                 lambda: _Child(self._output),
                 *self._launch.command,
@@ -207,3 +208,16 @@ class Process:
         if sys.platform != "win32" and "/" in self._launch.address:
             with contextlib.suppress(OSError):
                 os.unlink(self._launch.address)
+
+
+def _seal_descriptors() -> None:
+    """Let no child inherit what our own parent left open to us.
+
+    ``close_fds`` is not enough: uvloop takes the argument and closes nothing (seen with 0.23).
+    """
+    if sys.platform == "win32":
+        return
+    for name in os.listdir("/proc/self/fd" if sys.platform == "linux" else "/dev/fd"):
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # the one that listed the folder is closed by now
+                os.set_inheritable(int(name), False)
