@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -58,7 +57,7 @@ def main() -> None:
     """Serve one model until told to stop."""
     order = guard.read_order()
     guard.die_with_parent()
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    os.dup2(2, 1)
     os.umask(0o177)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the parent's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # loading does not run Python's handlers

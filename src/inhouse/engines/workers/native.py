@@ -17,7 +17,7 @@ from inhouse.engines.workers import guard
 
 def _supervise(command: list[str], env: dict[str, str]) -> int:
     """Run the server as a child; end it when our standard input ends or we are told to stop."""
-    child = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno())
+    child = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=2)
 
     def watch() -> None:
         while os.read(0, 4096):
@@ -40,7 +40,7 @@ def main() -> None:
     guard.die_with_parent()  # the death signal survives exec
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o177)
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    os.dup2(2, 1)
     os.execve(order["command"][0], order["command"], env)  # noqa: S606
 
 

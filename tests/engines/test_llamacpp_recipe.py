@@ -1,0 +1,305 @@
+"""How llama.cpp is found and started: pure facts in, a whole Launch out."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import itertools
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inhouse import engines
+from inhouse.core.engine import Launch
+from inhouse.core.errors import BadRequest, LoadFailed
+from inhouse.core.models import Card, Footprint, ModelName
+from inhouse.core.requests import LoadOptions
+from inhouse.engines import Availability, Room, llamacpp
+from inhouse.engines.llamacpp import LlamaCpp, arguments, batch_size, flags_of, padded, scrubbed
+
+GB = 2**30
+CARD = Card(
+    ModelName.parse("m"),
+    "0" * 64,
+    "/models/blob",
+    "1" * 64,
+    100 * 2**20,
+    Footprint(100 * 2**20, 1024),
+    capabilities=frozenset({"completion", "chat"}),
+    parameters=135_000_000,
+    context_length=8192,
+)
+EMBEDDER = dataclasses.replace(CARD, capabilities=frozenset({"embedding"}), context_length=512)
+ROOM = Room(memory=8 * GB, cores=2)
+WHEEL = Availability("wheel", True, "1.2")
+HELP = """
+-c,    --ctx-size N   size  (default: 0)
+-t, --threads N  -tb, --threads-batch N -b, --batch-size N -ub, --ubatch-size N
+-ngl, --gpu-layers, --n-gpu-layers N
+-ctk, --cache-type-k TYPE  -ctv, --cache-type-v TYPE
+-m, --model FNAME  --host HOST  IP or UNIX socket paths ending in .sock  --port PORT
+-np, --parallel N  --pooling {none,mean}  -lm, --load-mode MODE -cram, --cache-ram N
+--jinja, --no-jinja --metrics --slots, --no-slots --embedding, --embeddings
+--ui, --webui, --no-ui, --no-webui  --context-shift, --no-context-shift -kvu, --kv-unified, --no-kv-unified --offline
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    kind: str = "auto"
+    llama_server: str = ""
+    context_length: int = 0
+    slots: int = 0
+    threads: int = 0
+    kv_cache_type: str = "f16"
+    fake: str = ""
+
+
+def launch(card: Card = CARD, options: LoadOptions | None = None, **settings: Any) -> Launch:
+    recipe = LlamaCpp(Settings(**settings), WHEEL, {})
+    return recipe.launch(card, options or LoadOptions(), room=ROOM, address="/run/w.sock", secret="")
+
+
+def order(found: Launch) -> dict[str, Any]:
+    assert found.stdin.endswith(b"\n")
+    return dict(json.loads(found.stdin))
+
+
+def test_the_wheel_is_started_by_our_worker_with_a_whole_order() -> None:
+    found = launch()
+    assert found.command == (sys.executable, "-P", "-m", "inhouse.engines.workers.llamacpp")
+    assert found.build == "xllamacpp 1.2"
+    assert found.context_length == 8192
+    assert found.slots >= 1
+    assert found.memory > CARD.footprint.weights
+    assert order(found) == {
+        "model": "/models/blob",
+        "address": "/run/w.sock",
+        "secret": "",
+        "slots": found.slots,
+        "context_length": 8192,
+        "threads": 2,
+        "kv_cache_type": "f16",
+        "gpu_layers": -1,
+        "mmap": True,
+        "batch": 256,
+        "pooling": "last",
+    }
+
+
+def test_options_of_the_request_come_before_the_settings() -> None:
+    options = LoadOptions(context_length=1000, batch=512, gpu_layers=0, threads=7, use_mmap=False)
+    found = launch(options=options, context_length=4096, slots=3, threads=5, kv_cache_type="q8_0")
+    told = order(found)
+    assert (found.context_length, found.slots) == (1000, 3)
+    assert told["context_length"] == 1024, "what the engine would make of it anyway"
+    assert (told["batch"], told["gpu_layers"], told["threads"], told["mmap"]) == (512, 0, 7, False)
+    assert told["kv_cache_type"] == "q8_0"
+    assert launch(context_length=4096, threads=5).context_length == 4096
+    assert order(launch(threads=5))["threads"] == 5
+
+
+def test_a_smaller_cache_type_needs_less_memory() -> None:
+    assert launch(kv_cache_type="q8_0").memory < launch().memory
+
+
+def test_an_embedding_model_computes_its_whole_context_at_once() -> None:
+    found = launch(EMBEDDER)
+    told = order(found)
+    assert found.context_length == 512
+    assert told["context_length"] == 768, "the engine takes prompts shorter than its context only"
+    assert (told["batch"], told["pooling"]) == (768, "")
+
+
+def test_only_gguf_is_run() -> None:
+    with pytest.raises(BadRequest):
+        launch(dataclasses.replace(CARD, format="safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "cores", "size"),
+    [
+        (135_000_000, 2, 256),
+        (630_000_000, 2, 128),
+        (8_000_000_000, 2, 64),
+        (8_000_000_000, 32, 128),
+        (0, 1, 256),
+    ],
+)
+def test_batches_are_small_enough_to_leave_soon(parameters: int, cores: int, size: int) -> None:
+    card = dataclasses.replace(CARD, parameters=parameters)
+    assert batch_size(card, Room(GB, cores)) == size
+
+
+@pytest.mark.parametrize(("wanted", "made"), [(1, 256), (256, 256), (257, 512), (4096, 4096)])
+def test_contexts_are_padded_like_the_engine_does(wanted: int, made: int) -> None:
+    assert padded(wanted) == made
+
+
+def test_a_worker_inherits_no_keys_and_no_home() -> None:
+    env = scrubbed(
+        {"PATH": "/bin", "HOME": "/home/me", "OPENAI_API_KEY": "k", "CUDA_VISIBLE_DEVICES": "1", "TMP": ""}
+    )
+    assert env["PATH"] == "/bin"
+    assert env["CUDA_VISIBLE_DEVICES"] == "1"
+    assert "OPENAI_API_KEY" not in env
+    assert env["HOME"] != "/home/me"
+    assert "TMP" not in env
+    assert "PYTHONPATH" not in env
+
+
+def test_a_user_site_stays_reachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("site.ENABLE_USER_SITE", True)
+    monkeypatch.setattr("site.getusersitepackages", lambda: str(tmp_path))
+    monkeypatch.setattr("site.getuserbase", lambda: "/home/me/.local")
+    assert scrubbed({})["PYTHONUSERBASE"] == "/home/me/.local"
+
+
+def test_native_flags_are_those_this_version_has() -> None:
+    known = flags_of(HELP)
+    told = order(launch(options=LoadOptions(gpu_layers=3, use_mmap=False)))
+    found = arguments(told, known)
+    pairs = dict(itertools.pairwise(found))
+    assert pairs["--model"] == "/models/blob"
+    assert pairs["--host"] == "/run/w.sock"
+    assert pairs["--ctx-size"] == str(told["context_length"] * told["slots"])
+    assert (pairs["--gpu-layers"], pairs["--load-mode"], pairs["--pooling"]) == ("3", "none", "last")
+    assert {
+        "--jinja",
+        "--metrics",
+        "--slots",
+        "--embeddings",
+        "--no-ui",
+        "--no-kv-unified",
+        "--offline",
+    } <= set(found)
+    assert "--port" not in found
+    assert "--no-webui" not in found
+
+
+def test_older_flags_are_used_where_newer_ones_are_missing() -> None:
+    known = frozenset({"--model", "--host", "--port", "--no-webui", "--embedding", "--no-mmap"})
+    told = order(launch(options=LoadOptions(use_mmap=False))) | {
+        "address": "127.0.0.1:5001",
+        "secret": "hush",
+    }
+    found = arguments(told, known)
+    assert found == [
+        "--model", "/models/blob", "--host", "127.0.0.1", "--port", "5001", "--embedding", "--no-webui", "--no-mmap",
+    ]  # fmt: skip
+    assert "hush" not in found, "a key on the command line shows in the process list"
+
+
+def binary(folder: Path, *, version: str = "version: 123 (abc)", text: str = HELP, code: int = 0) -> Path:
+    path = folder / "llama-server"
+    (folder / "help.txt").write_text(text)
+    path.write_text(
+        f'#!/bin/sh\nif [ "$1" = --version ]; then echo "{version}" >&2; else cat "{folder}/help.txt"; fi\nexit {code}\n'
+    )
+    path.chmod(0o755)
+    return path
+
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a shell script")
+
+
+@posix
+def test_a_native_binary_is_found_on_path_and_drives_the_same_order(tmp_path: Path) -> None:
+    path = binary(tmp_path)
+    env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    recipe = engines.choose(Settings(), environ=env)
+    assert recipe.name == "llama.cpp (native)"
+    assert recipe.build == "llama-server 123 (abc)"
+    assert recipe.cards() == ()
+    found = recipe.launch(CARD, LoadOptions(), room=ROOM, address="/run/w.sock", secret="")
+    assert found.command[-1] == "inhouse.engines.workers.native"
+    told = json.loads(found.stdin)
+    assert told["command"][:3] == [str(path), "--model", "/models/blob"]
+    assert set(told) == {"command", "address", "secret"}
+
+
+@posix
+def test_a_binary_is_asked_once_until_its_file_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    real = subprocess.run
+
+    def run(command: list[str], **kwargs: Any) -> Any:
+        asked.append(command[1])
+        return real(command, **kwargs)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    path = binary(tmp_path)
+    for _ in range(3):
+        assert llamacpp.native(str(path), {}).version == "123 (abc)"
+    assert asked == ["--version", "--help"]
+    binary(tmp_path, version="version: 124 (longer)")
+    assert llamacpp.native(str(path), {}).version == "124 (longer)"
+
+
+@posix
+@pytest.mark.parametrize(
+    ("kind", "why"),
+    [
+        ("old", "too old: it lacks --jinja"),
+        ("tcp", "cannot listen on a Unix socket"),
+        ("silent", "does not run"),
+        ("missing", "does not run"),
+        ("no file", "does not run"),
+    ],
+)
+def test_a_binary_that_cannot_be_used_says_why_and_what_to_do(tmp_path: Path, kind: str, why: str) -> None:
+    path = tmp_path / "llama-server"
+    if kind == "old":
+        binary(tmp_path, text=HELP.replace("--jinja, --no-jinja", ""))
+    elif kind == "tcp":
+        binary(tmp_path, text=HELP.replace(".sock", ""))
+    elif kind == "silent":
+        binary(tmp_path, version="hello")
+    elif kind == "no file":
+        path.mkdir()
+    found = llamacpp.native(str(path), {})
+    assert not found.ok
+    assert why in found.why
+    assert found.fix
+
+
+@posix
+def test_a_configured_binary_that_fails_is_never_replaced_in_silence(tmp_path: Path) -> None:
+    with pytest.raises(LoadFailed) as caught:
+        engines.choose(Settings(llama_server=str(tmp_path / "none")), environ={})
+    assert caught.value.hint
+    assert str(tmp_path) not in caught.value.message
+
+
+def test_auto_takes_the_wheel_when_there_is_no_binary() -> None:
+    assert engines.choose(Settings(), environ={"PATH": ""}).name == "llama.cpp (wheel)"
+    assert engines.choose(Settings(kind="wheel"), environ={}).build.startswith("xllamacpp 20")
+
+
+def test_no_engine_at_all_is_said_with_both_fixes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    with pytest.raises(LoadFailed) as caught:
+        engines.choose(Settings(), environ={"PATH": ""})
+    assert "native" in caught.value.message
+    assert "wheel" in caught.value.message
+    assert "INHOUSE_LLAMA_SERVER" in caught.value.hint
+    assert [one.ok for one in engines.available(Settings(), environ={"PATH": ""})] == [False, False]
+
+
+def test_the_parent_never_imports_the_wheel() -> None:
+    code = (
+        "import sys; from inhouse import engines; from inhouse.config import Engine;"
+        "engines.available(Engine(), environ={}); engines.choose(Engine(kind='wheel'), environ={});"
+        "sys.exit('xllamacpp' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
