@@ -82,7 +82,7 @@ def loaded(variant: Variant, worker: Worker, model: Model | None, now: float) ->
     """The state of one worker, for people."""
     expires, busy, waiting, state = 0.0, 0, 0, State.STOPPING
     if model is not None:
-        expires = model.expires_at - now if model.idle else model.keep_alive
+        expires = min(model.keep_alive, model.expires_at - now) if model.idle else model.keep_alive
         busy, waiting, state = model.busy, len(model.queue), model.state
     return Loaded(
         card=variant.card,
