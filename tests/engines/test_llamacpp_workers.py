@@ -64,8 +64,15 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Keep a worker's main from touching this process; what it would have done is noted."""
     noted: dict[str, Any] = {}
     monkeypatch.setattr(guard, "die_with_parent", lambda: noted.setdefault("guarded", True))
-    monkeypatch.setattr(os, "dup2", lambda a, b: noted.setdefault("dup2", (a, b)))
-    monkeypatch.setattr(os, "umask", lambda mask: noted.setdefault("umask", mask))
+    system = SimpleNamespace(
+        environ=os.environ,
+        dup2=lambda a, b: noted.setdefault("dup2", (a, b)),
+        umask=lambda mask: noted.setdefault("umask", mask),
+        _exit=lambda code: noted.setdefault("exit", code),
+    )
+    noted["os"] = system
+    monkeypatch.setattr(llamacpp, "os", system)
+    monkeypatch.setattr(native, "os", system)
     monkeypatch.setattr(signal, "signal", lambda number, action: noted.setdefault(number, []).append(action))
     return noted
 
@@ -97,7 +104,6 @@ def test_the_wheels_worker_ends_at_once_when_told(
     monkeypatch.setattr(llamacpp, "parameters", lambda order, engine: order)
     monkeypatch.setitem(sys.modules, "xllamacpp", SimpleNamespace(Server=lambda _: object()))
     monkeypatch.setattr(llamacpp.threading, "Event", lambda: SimpleNamespace(wait=wait))
-    monkeypatch.setattr(os, "_exit", lambda code: quiet.setdefault("exit", code))
     with pytest.raises(Ended):
         llamacpp.main()
     quiet[signal.SIGTERM][-1]()
@@ -115,7 +121,7 @@ def test_on_linux_the_worker_becomes_the_native_server(
     monkeypatch.setattr(
         guard, "read_order", lambda: {"command": ["/bin/ls", "-x"], "secret": "hush", "address": ""}
     )
-    monkeypatch.setattr(os, "execve", become)
+    quiet["os"].execve = become
     with pytest.raises(Ended):
         native.main()
     assert quiet["become"] == ("/bin/ls", ["/bin/ls", "-x"], "hush")
