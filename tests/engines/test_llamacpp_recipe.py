@@ -87,7 +87,7 @@ def test_the_wheel_is_started_by_our_worker_with_a_whole_order() -> None:
         "kv_cache_type": "f16",
         "gpu_layers": -1,
         "mmap": True,
-        "batch": 256,
+        "batch": 128,
         "pooling": "last",
     }
 
@@ -124,11 +124,12 @@ def test_only_gguf_is_run() -> None:
 @pytest.mark.parametrize(
     ("parameters", "cores", "size"),
     [
-        (135_000_000, 2, 256),
+        (135_000_000, 2, 128),
         (630_000_000, 2, 128),
         (8_000_000_000, 2, 64),
         (8_000_000_000, 32, 128),
-        (0, 1, 256),
+        (135_000_000, 8, 256),
+        (0, 0, 256),
     ],
 )
 def test_batches_are_small_enough_to_leave_soon(parameters: int, cores: int, size: int) -> None:
@@ -150,6 +151,8 @@ def test_a_worker_inherits_no_keys_and_no_home() -> None:
     assert "OPENAI_API_KEY" not in env
     assert env["HOME"] != "/home/me"
     assert "TMP" not in env
+    assert int(env["GOMP_SPINCOUNT"]) > 0
+    assert scrubbed({"GOMP_SPINCOUNT": "7"})["GOMP_SPINCOUNT"] == "7"
     assert "PYTHONPATH" not in env
 
 
