@@ -306,3 +306,7 @@ def test_the_parent_never_imports_the_wheel() -> None:
         "sys.exit('xllamacpp' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_fake_engine_is_chosen_by_name(tmp_path: Path) -> None:
+    assert engines.choose(Settings(kind="fake"), state=tmp_path).name == "fake"

@@ -169,9 +169,8 @@ class LlamaCpp:
             "gpu_layers": -1 if options.gpu_layers is None else options.gpu_layers,
             "mmap": options.use_mmap is not False,
         } | _compute(card, options, room, plan.context_length)
-        worker = "llamacpp"
-        if self._found.name == "native":
-            worker = "native"
+        worker = "native" if self._found.name == "native" else "llamacpp"
+        if worker == "native":
             order = self._native_order(order)
         return Launch(
             engine="llama.cpp",
@@ -231,6 +230,19 @@ def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:
     return env
 
 
+_SWITCHES = (
+    ("--jinja",),
+    ("--metrics",),
+    ("--slots",),
+    ("--embeddings", "--embedding"),
+    ("--no-ui", "--no-webui"),
+    ("--no-kv-unified",),
+    ("--no-context-shift",),
+    ("--offline",),
+)
+"""Flags without a value, each with the names it had."""
+
+
 def arguments(order: Mapping[str, Any], known: frozenset[str]) -> list[str]:
     """Flags of llama-server for an order; a flag that this version lacks is left out.
 
@@ -239,39 +251,29 @@ def arguments(order: Mapping[str, Any], known: frozenset[str]) -> list[str]:
     """
     host, _, port = order["address"].rpartition(":")
     socket = order["address"].endswith(".sock")
-    wanted: list[tuple[tuple[str, ...], str | None]] = [
-        (("--model",), order["model"]),
-        (("--host",), order["address"] if socket else host),
-        (("--port",), None if socket else port),
-        (("--ctx-size",), str(order["context_length"] * order["slots"])),
-        (("--parallel",), str(order["slots"])),
-        (("--threads",), str(order["threads"])),
-        (("--threads-batch",), str(order["threads"])),
-        (("--batch-size",), str(order["batch"])),
-        (("--ubatch-size",), str(order["batch"])),
-        (("--cache-type-k",), order["kv_cache_type"]),
-        (("--cache-type-v",), order["kv_cache_type"]),
-        (("--gpu-layers",), str(order["gpu_layers"]) if order["gpu_layers"] >= 0 else None),
-        (("--pooling",), order["pooling"] or None),
-        (("--load-mode",), None if order["mmap"] else "none"),
-        (("--cache-ram",), "0"),
+    wanted: list[tuple[str, str | None]] = [
+        ("--model", order["model"]),
+        ("--host", order["address"] if socket else host),
+        ("--port", None if socket else port),
+        ("--ctx-size", str(order["context_length"] * order["slots"])),
+        ("--parallel", str(order["slots"])),
+        ("--threads", str(order["threads"])),
+        ("--threads-batch", str(order["threads"])),
+        ("--batch-size", str(order["batch"])),
+        ("--ubatch-size", str(order["batch"])),
+        ("--cache-type-k", order["kv_cache_type"]),
+        ("--cache-type-v", order["kv_cache_type"]),
+        ("--gpu-layers", str(order["gpu_layers"]) if order["gpu_layers"] >= 0 else None),
+        ("--pooling", order["pooling"] or None),
+        ("--load-mode", None if order["mmap"] else "none"),
+        ("--cache-ram", "0"),
     ]
-    switches = [
-        ("--jinja",),
-        ("--metrics",),
-        ("--slots",),
-        ("--embeddings", "--embedding"),
-        ("--no-ui", "--no-webui"),
-        ("--no-kv-unified",),
-        ("--no-context-shift",),
-        ("--offline",),
-    ]
+    switches = list(_SWITCHES)
     if not order["mmap"] and "--load-mode" not in known:
         switches.append(("--no-mmap",))
     out: list[str] = []
-    for names, value in wanted:
-        name = next((name for name in names if name in known), None)
-        if name and value is not None:
+    for name, value in wanted:
+        if name in known and value is not None:
             out += [name, value]
     for names in switches:
         out += [name for name in names if name in known][:1]
