@@ -37,6 +37,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[None] | None = None
         self._waiting: list[tuple[str, str, str, bytes]] = []
+        self._last = False
         self._streaming = False
         self.writable = asyncio.Event()
         self.writable.set()
@@ -92,6 +93,7 @@ class Connection(asyncio.Protocol):
         self._waiting.append(
             (self._parser.get_method().decode(), path, self._authorization, bytes(self._body))
         )
+        self._last = not self._parser.should_keep_alive()
         self._reset()
         if self._task is None:
             self._task = asyncio.ensure_future(self._serve())
@@ -102,6 +104,8 @@ class Connection(asyncio.Protocol):
         try:
             while self._waiting:
                 await self._answer(*self._waiting.pop(0))
+            if self._last:
+                self._close()
         finally:
             self._task = None
 
