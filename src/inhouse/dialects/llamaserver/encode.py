@@ -12,8 +12,12 @@ from ...core.requests import Chat, Complete
 from . import messages, sampling, tools
 from .content import Reading
 
-STREAM: dict[str, Any] = {"stream": True, "return_progress": True, "cache_prompt": True}
+STREAM: dict[str, Any] = {"stream": True, "cache_prompt": True}
 """Always streamed: leaving then frees the slot, and there is one path to test."""
+
+WORTH_TELLING = 2000
+"""Characters of prompt from which prefill progress is asked for. A short prompt is read before anybody
+looks, and on a machine with few cores waking up to hear of it delays the first token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ def encode_chat(chat: Chat, card: Card, *, limit: int | None = None) -> Order:
     """
     chosen = tools.plan(chat, card)
     body = template_fields(chat, card, chosen) | sampling.encode(chat.sampling, card, limit) | STREAM
+    body["return_progress"] = sum(len(m.text) for m in chat.messages) >= WORTH_TELLING
     body["stream_options"] = {"include_usage": True}
     body["n"] = chat.n
     if chat.logprobs is not None:
@@ -123,6 +128,9 @@ def encode_complete(
     if not isinstance(prompt, str):
         check_ids(prompt, card)
     body = {"prompt": prompt, **_generation(request, card, reading, limit)}
+    body["return_progress"] = len(prompt) >= (
+        WORTH_TELLING if isinstance(prompt, str) else WORTH_TELLING // 4
+    )
     return Order("/completion", body, reading)
 
 

@@ -57,6 +57,7 @@ def main() -> None:
     """Serve one model until told to stop."""
     order = guard.read_order()
     guard.die_with_parent()
+    guard.let_others_in()
     os.dup2(2, 1)
     os.umask(0o177)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the parent's to handle

@@ -37,6 +37,7 @@ def main() -> None:
         env["LLAMA_API_KEY"] = order["secret"]
     if sys.platform != "linux":
         sys.exit(_supervise(order["command"], env))
+    guard.let_others_in()
     guard.die_with_parent()  # the death signal survives exec
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.umask(0o177)
