@@ -77,8 +77,11 @@ def test_a_plain_chat_streams_with_progress_usage_and_the_cache() -> None:
     order = encode_chat(Chat(model="m", messages=(user("Hi"),)), CARD)
     assert order.path == "/v1/chat/completions"
     assert order.body["messages"] == [{"role": "user", "content": "Hi"}]
-    for field in ("stream", "return_progress", "cache_prompt"):
+    for field in ("stream", "cache_prompt"):
         assert order.body[field] is True
+    assert order.body["return_progress"] is False
+    long = encode_chat(Chat(model="m", messages=(user("word " * 1000),)), CARD)
+    assert long.body["return_progress"] is True
     assert order.body["stream_options"] == {"include_usage": True}
     assert order.body["n_predict"] == -1
     assert order.body["seed"] == -1
