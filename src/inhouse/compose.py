@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import logging
 import os
 import secrets
 import sys
+import tempfile
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import asdict
@@ -20,7 +22,7 @@ import filelock
 from . import __version__, catalog, engines, machine, router, server, store
 from .config import Config, listen
 from .core.engine import Launch
-from .core.errors import Conflict, Forbidden, InhouseError
+from .core.errors import Conflict, Forbidden
 from .core.models import Card
 from .core.requests import LoadOptions
 from .fleet import Fleet, FleetSettings
@@ -148,9 +150,6 @@ def private_folder(home: Path) -> Path:
     """
     if sys.platform == "win32":
         return home
-    import hashlib
-    import tempfile
-
     base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     name = hashlib.sha256(str(home).encode()).hexdigest()[:12]
     folder = Path(base) / f"inhouse-{os.getuid()}-{name}"
@@ -255,4 +254,4 @@ def serve(config: Config, *, background: bool = False) -> int:
     return 0
 
 
-__all__ = ["Activity", "House", "InhouseError", "serve"]
+__all__ = ["Activity", "House", "serve"]

@@ -26,7 +26,7 @@ BIG = card(8 * GIB, 131_072, 131_072)
 @pytest.mark.parametrize(
     "model, memory, context, slots",
     [
-        (SMALL, 64 * GIB, 8192, 8),  # KV of 8 slots is small change
+        (SMALL, 128 * GIB, 8192, 8),  # KV of 8 slots is small change
         (SMALL, 8 * GIB, 8192, 4),
         (SMALL, 900 * MIB, 8192, 2),
         (SMALL, 500 * MIB, 8192, 1),
@@ -34,7 +34,8 @@ BIG = card(8 * GIB, 131_072, 131_072)
         (SMALL, 270 * MIB, 512, 1),
         (BIG, 64 * GIB, 8192, 4),
         (BIG, 10 * GIB, 8192, 1),
-        (card(trained=2048), 8 * GIB, 2048, 8),
+        (card(trained=2048), 8 * GIB, 2048, 4),
+        (card(trained=512), 8 * GIB, 512, 8),
         (card(trained=0), 8 * GIB, 8192, 4),
     ],
 )

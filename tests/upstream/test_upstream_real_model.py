@@ -199,13 +199,19 @@ async def free_within(running: Running, seconds: float) -> None:
 async def test_a_real_answer_streams_with_its_counts(qwen: WorkerEngine) -> None:
     events = await collect(qwen, chat("What is the capital of France? One word."))
     assert isinstance(events[0], Started)
-    assert any(isinstance(e, Progress) for e in events)
     assert "Paris" in text(events)
     usage = finished(events).usage
     assert usage.prompt_tokens > 20
     assert usage.completion_tokens == len([e for e in events if isinstance(e, TextDelta)]) + 1
     again = finished(await collect(qwen, chat("What is the capital of France? One word."))).usage
     assert again.cached_tokens > 0
+
+
+async def test_a_long_prompt_tells_its_prefill(qwen: WorkerEngine) -> None:
+    events = await collect(qwen, chat("Say yes. " * 250, sampling=Sampling(max_tokens=1)))
+    seen = [e for e in events if isinstance(e, Progress)]
+    assert seen
+    assert seen[-1].processed <= seen[-1].total
 
 
 async def test_a_model_that_knows_tools_calls_one(qwen: WorkerEngine) -> None:
