@@ -73,6 +73,18 @@ def body(card: Card = CARD, **fields: Any) -> dict[str, Any]:
     return encode_chat(Chat(model="m", **fields), card).body
 
 
+def test_greedy_sampling_looks_at_one_token_only() -> None:
+    for sampling, expected in (
+        (Sampling(temperature=0), 1),
+        (Sampling(temperature=0, top_k=9), 1),
+        (Sampling(temperature=0.1), 0),
+    ):
+        assert (
+            encode_chat(Chat(model="m", messages=(user("Hi"),), sampling=sampling), CARD).body["top_k"]
+            == expected
+        )
+
+
 def test_a_plain_chat_streams_with_progress_usage_and_the_cache() -> None:
     order = encode_chat(Chat(model="m", messages=(user("Hi"),)), CARD)
     assert order.path == "/v1/chat/completions"

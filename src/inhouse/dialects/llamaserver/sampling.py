@@ -62,6 +62,10 @@ def encode(sampling: Sampling, card: Card, limit: int | None = None) -> dict[str
     for field, neutral in NEUTRAL.items():
         value = merged(sampling, card, field)
         body[field] = neutral if value is None else value
+    if body["temperature"] == 0:
+        # Greedy either way; without it the engine weighs the whole vocabulary for each token (measured:
+        # 0.3 ms for 49,000 tokens, 4 % of a small model's speed).
+        body["top_k"] = 1
     if body["repeat_last_n"] < 0:  # the whole context
         body["repeat_last_n"] = card.context_length or 64
     seed = merged(sampling, card, "seed")
