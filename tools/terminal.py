@@ -17,7 +17,7 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 ROOT = Path(__file__).resolve().parent.parent
-WIDTH, HEIGHT = 100, 34
+WIDTH, HEIGHT = 128, 34
 SESSION = "inhouse-terminal"
 COMMANDS = (
     'inhouse run --stats smollm2 "Why is the sky blue? Answer in one sentence." --seed 4',
@@ -59,7 +59,7 @@ def main() -> None:
             tmux("kill-session", "-t", SESSION)
     lines = [line for line in screen.rstrip().split("\n") if " : > " not in line]
     console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
-    console.print(Text.from_ansi("\n".join(lines)))
+    console.print(Text.from_ansi("\n".join(lines)), soft_wrap=True)
     (ROOT / "docs" / "terminal.svg").write_text(console.export_svg(title="Inhouse", theme=MONOKAI), "utf-8")
 
 
