@@ -17,7 +17,7 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 ROOT = Path(__file__).resolve().parent.parent
-WIDTH, HEIGHT = 128, 34
+WIDTH, HEIGHT = 146, 34
 SESSION = "inhouse-terminal"
 COMMANDS = (
     'inhouse run --stats smollm2 "Why is the sky blue? Answer in one sentence." --seed 4',
@@ -46,11 +46,12 @@ def main() -> None:
         shell = f"env PATH={ROOT / '.venv' / 'bin'}:{os.environ['PATH']} PS1='$ ' bash --norc --noprofile"
         tmux("new-session", "-d", "-s", SESSION, "-x", str(WIDTH), "-y", str(HEIGHT), shell)
         try:
+            while "$" not in tmux("capture-pane", "-p", "-t", SESSION):
+                time.sleep(0.1)
             for number, command in enumerate(COMMANDS):
                 marker = Path(folder) / str(number)
                 tmux("send-keys", "-t", SESSION, "-l", command)
                 tmux("send-keys", "-t", SESSION, "Enter")
-                tmux("set-environment", "-t", SESSION, "X", "1")
                 tmux("send-keys", "-t", SESSION, "-l", f" : > {marker}; tput cuu1; tput el")
                 tmux("send-keys", "-t", SESSION, "Enter")
                 settle(marker)

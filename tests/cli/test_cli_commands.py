@@ -39,7 +39,7 @@ def test_ps_tells_where_how_long_and_how_busy(api: Api, invoke: Invoke) -> None:
     api.routes["/api/ps"] = {"models": [RUNNING]}
     head, row = invoke("ps").out.splitlines()
     assert head.split()[-3:] == ["SLOTS", "WAITING", "ENGINE"]
-    assert row.split("    ", 3)[3] == "100% CPU     8192       Forever    1/4      2          wheel/b1"
+    assert row.split("    ", 3)[3] == "100% CPU     8192       Forever    1/4      2          b1"
     assert json.loads(invoke("ps", "--json").out) == [RUNNING]
     api.routes["/api/ps"] = {"models": [RUNNING | {"state": "loading", "slots": 0}]}
     assert "    Loading...    -    " in invoke("ps").out

@@ -75,7 +75,7 @@ def running(entries: Sequence[Json], now: datetime) -> str:
     rows = []
     for m in entries:
         size = int(m.get("size") or 0)
-        engine = "/".join(str(m[k]) for k in ("engine", "build") if m.get(k))
+        engine = str(m.get("build") or m.get("engine") or "")
         state = str(m.get("state") or "")
         rows.append(
             (
