@@ -25,6 +25,8 @@ class HalfCloseProtocol(HttpToolsProtocol):
         cycle = self.cycle
         if cycle is None or cycle.response_complete or cycle.more_body:
             return None
+        if self.scope["http_version"] != "1.1":  # older clients know no interim answers
+            return None
         cycle.keep_alive = False
         self._ask()
         return True
