@@ -14,6 +14,7 @@ from dialects.answers_support import FINISHED, RICH, answer, body, run, token
 from inhouse.core import errors as e
 from inhouse.core.events import ChoiceEnd, Event, Notice, Progress, TextDelta, ToolCallDelta, Vector
 from inhouse.core.models import Card, Footprint, ModelName
+from inhouse.core.usage import Timings
 from inhouse.dialects.ollama import (
     Loaded,
     PullEncoder,
@@ -27,13 +28,13 @@ from inhouse.dialects.ollama import (
     render_tags,
     render_version,
 )
-from inhouse.dialects.ollama.times import Stamper, nanoseconds, stamp
+from inhouse.dialects.ollama.times import Stamper, load_duration, nanoseconds, stamp
 
 CHAT = {"model": "Name", "messages": [{"role": "user", "content": "hi"}]}
 GENERATE = {"model": "Name", "prompt": "Why?"}
 FIGURES = {
     "total_duration": 2_000_000_000,
-    "load_duration": 1_000_000_000,
+    "load_duration": 1_500_000_000,
     "prompt_eval_count": 11,
     "prompt_eval_cached_count": 4,
     "prompt_eval_duration": 250_000_000,
@@ -345,3 +346,11 @@ def test_times():
     assert stamp(datetime(2026, 1, 2, tzinfo=UTC)) == "2026-01-02T00:00:00.000000000Z"
     assert stamp(None).startswith("9999")
     assert (nanoseconds(1.5), nanoseconds(-1)) == (1_500_000_000, 0)
+
+
+@pytest.mark.parametrize(
+    ("timings", "count"),
+    [(Timings(), 1), (Timings(load=1.0), 10**9), (Timings(load=1.0, queue=0.25), 1_250_000_000)],
+)
+def test_the_load_duration_is_the_whole_wait_and_never_reads_as_missing(timings: Timings, count: int) -> None:
+    assert load_duration(timings) == count

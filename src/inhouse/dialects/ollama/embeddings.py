@@ -10,7 +10,7 @@ from ..fold import Fold, warnings_of
 from ..wire import dumps
 from .errors import error_text
 from .shapes import Shape
-from .times import Stamper, nanoseconds
+from .times import Stamper, load_duration, nanoseconds
 
 
 class OneBody:
@@ -52,7 +52,7 @@ class EmbedAnswer(OneBody):
             "model": self._model,
             "embeddings": self._fold.vectors_in_order(self._total),
             "total_duration": nanoseconds(finished.timings.total),
-            "load_duration": nanoseconds(finished.timings.load),
+            "load_duration": load_duration(finished.timings),
             "prompt_eval_count": finished.usage.prompt_tokens,
         }
         if self._fold.notices:

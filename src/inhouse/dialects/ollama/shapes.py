@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...core.events import Finished, Reason
-from .times import nanoseconds
+from .times import load_duration, nanoseconds
 
 DONE_REASONS: dict[Reason, str] = {
     "stop": "stop",
@@ -63,7 +63,7 @@ def final_fields(finished: Finished, context: bool) -> dict[str, Any]:
         fields["context"] = finished.context
     fields |= {
         "total_duration": nanoseconds(timings.total),
-        "load_duration": nanoseconds(timings.load),
+        "load_duration": load_duration(timings),
         "prompt_eval_count": usage.prompt_tokens,
         "prompt_eval_cached_count": usage.cached_tokens,
         "prompt_eval_duration": nanoseconds(timings.prefill),

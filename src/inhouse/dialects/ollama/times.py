@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from ...core.usage import Timings
+
 FOREVER = "9999-12-31T23:59:59.000000000Z"
 
 
@@ -33,6 +35,14 @@ def stamp(at: float | datetime | None) -> str:
         return FOREVER
     seconds = at.astimezone(UTC).timestamp() if isinstance(at, datetime) else at
     return Stamper(lambda: round(seconds * 1e6) * 1000)().decode()
+
+
+def load_duration(timings: Timings) -> int:
+    """From asking for the model to having it, as Ollama counts: waiting and loading.
+
+    At least 1, since clients read 0 as missing.
+    """
+    return max(1, nanoseconds(timings.load + timings.queue))
 
 
 def nanoseconds(seconds: float) -> int:
