@@ -19,12 +19,14 @@ from typing import Any
 
 import filelock
 
-from . import __version__, catalog, engines, machine, router, server, store
+from . import __version__, catalog, machine, router, server, store
 from .config import Config, listen
 from .core.engine import Launch
 from .core.errors import Conflict, Forbidden
 from .core.models import Card
 from .core.requests import LoadOptions
+from .engines import registry
+from .engines.recipe import Room
 from .fleet import Fleet, FleetSettings
 from .ledger import Meter
 from .runtime import Runtime
@@ -63,7 +65,7 @@ class House:
         self.stopping = False
         self._sockets = sockets
         self._machine = machine.detect()
-        self.recipe = engines.choose(config.engine, state=config.home)
+        self.recipe = registry.choose(config.engine, state=config.home)
         self.store = store.Store(config.home)
         self.catalog = catalog.Catalog(self.store, self.recipe.cards())
         fleet = config.fleet
@@ -96,7 +98,7 @@ class House:
 
     def _launch(self, card: Card, options: LoadOptions) -> Launch:
         """How to start a worker for ``card``; called in a thread."""
-        room = engines.Room(memory=self._memory(), cores=self._machine.physical_cores)
+        room = Room(memory=self._memory(), cores=self._machine.physical_cores)
         address, secret = self._address()
         return self.recipe.launch(card, options, room=room, address=address, secret=secret)
 
@@ -112,7 +114,7 @@ class House:
     def report(self) -> dict[str, Any]:
         """Hardware, engines and findings, for ``inhouse doctor``. Blocking."""
         now = machine.detect()
-        available = engines.available(self.config.engine, state=self.config.home)
+        available = registry.available(self.config.engine, state=self.config.home)
         found = machine.findings(
             now,
             engines=[asdict(one) for one in available],

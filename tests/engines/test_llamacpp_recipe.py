@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from inhouse import engines
 from inhouse.core.engine import Launch
 from inhouse.core.errors import BadRequest, LoadFailed
 from inhouse.core.models import Card, Footprint, ModelName
 from inhouse.core.requests import LoadOptions
-from inhouse.engines import Availability, Room, llamacpp
+from inhouse.engines import llamacpp
+from inhouse.engines import registry as engines
 from inhouse.engines.llamacpp import LlamaCpp, arguments, batch_size, flags_of, padded, scrubbed
+from inhouse.engines.recipe import Availability, Room
 
 GB = 2**30
 CARD = Card(
@@ -301,7 +302,7 @@ def test_no_engine_at_all_is_said_with_both_fixes(monkeypatch: pytest.MonkeyPatc
 
 def test_the_parent_never_imports_the_wheel() -> None:
     code = (
-        "import sys; from inhouse import engines; from inhouse.config import Engine;"
+        "import sys; from inhouse.engines import registry as engines; from inhouse.config import Engine;"
         "engines.available(Engine(), environ={}); engines.choose(Engine(kind='wheel'), environ={});"
         "sys.exit('xllamacpp' in sys.modules)"
     )

@@ -15,7 +15,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from inhouse import engines
 from inhouse.config import Engine as Settings
 from inhouse.core.errors import BadRequest, ContextExceeded, WorkerDied
 from inhouse.core.events import (
@@ -32,7 +31,8 @@ from inhouse.core.events import (
 from inhouse.core.messages import Format, Message, Sampling, Text, Tool, ToolCall, ToolChoice, ToolResult
 from inhouse.core.models import Card, ModelName
 from inhouse.core.requests import Chat, Complete, Embed, LoadOptions, Request
-from inhouse.engines import Room
+from inhouse.engines import registry as engines
+from inhouse.engines.recipe import Room
 from inhouse.store.store import Store
 from inhouse.upstream import WorkerEngine
 from support.models import CODER, SMALL, model_home

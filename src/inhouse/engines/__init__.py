@@ -1,6 +1,4 @@
-"""How each kind of model is run: a recipe per engine, pure; the work is done by worker processes."""
+"""How each kind of model is run: a recipe per engine, pure; the work is done by worker processes.
 
-from .recipe import Availability, Recipe, Room, Settings
-from .registry import available, choose
-
-__all__ = ["Availability", "Recipe", "Room", "Settings", "available", "choose"]
+Imports nothing: every worker program passes through here on its way to start.
+"""
