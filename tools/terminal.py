@@ -17,7 +17,7 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 ROOT = Path(__file__).resolve().parent.parent
-WIDTH, HEIGHT = 146, 34
+WIDTH, HEIGHT = 140, 34
 SESSION = "inhouse-terminal"
 COMMANDS = (
     'inhouse run --stats smollm2 "Why is the sky blue? Answer in one sentence." --seed 4',
