@@ -58,7 +58,7 @@ def _operation(row: AnyRow, method: str) -> dict[str, Any]:
     if method != "HEAD" and row.path not in ("/api/copy", "/api/delete"):
         ok["content"] = {text or "application/json": {"schema": {} if text is None else {"type": "string"}}}
         if row.stream:
-            ok["content"][row.stream] = {"schema": {"type": "string"}}
+            ok["content"][row.stream] = {"schema": {}}
     wrong = {"description": "Refused or failed", "content": {"application/json": {"schema": _error(row)}}}
     operation: dict[str, Any] = {
         "operationId": f"{method.lower()}{row.path.replace('/', '_').replace('{', '').replace('}', '')}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,8 @@ from ..dialects.codec import Decoded, ErrorAnswer
 from . import answers
 from .answers import Info, Receive, Scope, Send
 from .stream import Pump, respond
+
+log = logging.getLogger("inhouse.server")
 
 if TYPE_CHECKING:
     from .manage.services import Services
@@ -38,6 +41,8 @@ class Generate:
             services.runtime.refuse(caller, error)
             await answers.error(scope, send, self.render(error))
             return
+        if decoded.noted:
+            log.debug("accepted without effect: %s", ", ".join(decoded.noted))
         events = services.runtime.run(decoded.request, caller)
         pump = Pump(
             scope, send, decoded.encoder, silence=settings.keepalive_interval, stall=settings.stall_timeout
