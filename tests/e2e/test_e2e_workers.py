@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import signal
@@ -17,6 +18,8 @@ from typing import Any
 import psutil
 import pytest
 
+from inhouse.store import Store
+from support.pulls import MODEL, put
 from support.running import Server, fake, serving, until
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
@@ -166,6 +169,40 @@ def test_a_killed_server_leaves_no_worker_and_nothing_that_blocks_the_next(tmp_p
     server.start()
     assert time.monotonic() - began < 3
     assert server.chat(fake(text="back")).json["choices"][0]["message"]["content"] == "back"
+    server.stop()
+
+
+def test_a_server_killed_amid_traffic_starts_again_with_a_whole_store(tmp_path: Path) -> None:
+    put(tmp_path, "tiny", MODEL)
+    server = Server(tmp_path, {"INHOUSE_ENGINE": "fake"})
+    for round_ in range(6):
+        began = time.monotonic()
+        server.start()
+        assert time.monotonic() - began < 5
+        answered = threading.Semaphore(0)
+
+        def traffic(number: int, answered: threading.Semaphore = answered) -> None:
+            with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+                while True:
+                    copy = {"source": "tiny", "destination": f"copy-{number}"}
+                    server.ask("POST", "/api/copy", copy)
+                    server.chat(fake(tokens=3, rate=100), stream=True)
+                    server.ask("DELETE", "/api/delete", {"model": f"copy-{number}"})
+                    answered.release()
+
+        threads = [threading.Thread(target=traffic, args=(n,)) for n in range(4)]
+        for thread in threads:
+            thread.start()
+        for _ in range(round_ * 3):
+            assert answered.acquire(timeout=20)
+        assert server.process is not None
+        server.process.kill()
+        server.process.wait()
+        for thread in threads:
+            thread.join(20)
+        assert Store(tmp_path).verify() == []
+    server.start()
+    assert "tiny:latest" in {m["name"] for m in server.ask("GET", "/api/tags").json["models"]}
     server.stop()
 
 
