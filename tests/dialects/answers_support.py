@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+from hypothesis import strategies as st
+
+from inhouse.core.errors import BadRequest
 from inhouse.core.events import (
     ChoiceEnd,
     Event,
@@ -92,3 +96,41 @@ def without(example: dict[str, Any], field: str) -> dict[str, Any]:
 def settings(encoder: Any) -> tuple[Any, ...]:
     names = ("streaming", "include_usage", "as_base64", "reason")
     return (type(encoder), *(getattr(encoder, name, None) for name in names))
+
+
+def check_row(decode: Any, base: dict[str, Any], row: Row) -> None:
+    """A field of a reference page is refused by its name, noted without effect, or has an effect."""
+    sent = body(base, row.example)
+    if row.status == "refused":
+        with pytest.raises(BadRequest) as caught:
+            decode(sent)
+        assert caught.value.param == row.field
+        return
+    plain = decode(body(base, without(row.example, row.field)))
+    decoded = decode(sent)
+    same = decoded.request == plain.request and settings(decoded.encoder) == settings(plain.encoder)
+    assert same == (row.status == "noted")
+    assert (row.field in decoded.noted) == (row.status == "noted")
+
+
+def json_leaves(words: list[str]) -> st.SearchStrategy[Any]:
+    """JSON values without parts; ``words`` are texts that mean something to the dialect."""
+    return (
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats(allow_nan=False, allow_infinity=False)
+        | st.text(max_size=8)
+        | st.sampled_from(words)
+    )
+
+
+def json_values(leaves: st.SearchStrategy[Any], names: list[str]) -> st.SearchStrategy[Any]:
+    """JSON values of some depth; objects have keys of ``names``."""
+    return st.recursive(
+        leaves,
+        lambda inner: (
+            st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(names), inner, max_size=4)
+        ),
+        max_leaves=12,
+    )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dialects.answers_support import FINISHED, RICH, rows, run
+from dialects.answers_support import FINISHED, RICH, json_leaves, json_values, rows, run
 from inhouse.core.errors import BadRequest
 from inhouse.core.events import Vector
 from inhouse.core.requests import Embed
@@ -35,19 +35,8 @@ NAMES = sorted({row.field.partition(".")[0] for row in FIELDS})
 OPTIONS = sorted({row.field.partition(".")[2] for row in FIELDS} - {""})
 INNER = [*OPTIONS, "type", "function", "name", "content", "role", "images", "thinking", "$ref", "enum"]
 INNER += ["tool_calls", "id", "arguments", "tool_call_id", "tool_name", "parameters", "index"]
-LEAVES = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8)
-    | st.sampled_from(["user", "tool", "assistant", "json", "function", "5m", "-1", "#/enum"])
-)
-JSON = st.recursive(
-    LEAVES,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(INNER), inner, max_size=4),
-    max_leaves=12,
-)
+LEAVES = json_leaves(["user", "tool", "assistant", "json", "function", "5m", "-1", "#/enum"])
+JSON = json_values(LEAVES, INNER)
 
 
 def survives(decode, value) -> None:

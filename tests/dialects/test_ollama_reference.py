@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from ollama import _types as client
 
-from dialects.answers_support import body, rows, settings, without
-from inhouse.core.errors import BadRequest
+from dialects.answers_support import check_row, rows
 from inhouse.dialects.ollama import decode_chat, decode_embed, decode_embeddings, decode_generate
 
 PAGE = "api-ollama.md"
@@ -25,17 +24,7 @@ ROUTES = {
 @pytest.mark.parametrize("row", list(rows(PAGE)), ids=lambda row: f"{row.section}:{row.field}")
 def test_each_field_is_what_the_page_says(row):
     decode, base, _ = ROUTES[row.section]
-    sent = body(base, row.example)
-    if row.status == "refused":
-        with pytest.raises(BadRequest) as caught:
-            decode(sent)
-        assert caught.value.param == row.field
-        return
-    plain = decode(body(base, without(row.example, row.field)))
-    decoded = decode(sent)
-    same = decoded.request == plain.request and settings(decoded.encoder) == settings(plain.encoder)
-    assert same == (row.status == "noted")
-    assert (row.field in decoded.noted) == (row.status == "noted")
+    check_row(decode, base, row)
 
 
 @pytest.mark.parametrize("route", ROUTES)

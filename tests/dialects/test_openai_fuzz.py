@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dialects.answers_support import RICH, rows, run
+from dialects.answers_support import RICH, json_leaves, json_values, rows, run
 from inhouse.core.errors import BadRequest, EngineError
 from inhouse.dialects.openai import decode_chat, decode_completions, decode_embeddings
 
@@ -27,19 +27,8 @@ BASE = {
 NAMES = sorted({row.field.partition(".")[0] for row in rows("api-openai.md")})
 INNER = [*NAMES, "type", "function", "name", "content", "role", "text", "image_url", "url", "json_schema"]
 INNER += ["schema", "tool_calls", "id", "arguments", "tool_call_id", "include_usage", "parameters", "$ref"]
-LEAVES = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(max_size=8)
-    | st.sampled_from(["user", "tool", "assistant", "function", "text", "image_url", "json_schema", "#/a"])
-)
-JSON = st.recursive(
-    LEAVES,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(INNER), inner, max_size=4),
-    max_leaves=12,
-)
+LEAVES = json_leaves(["user", "tool", "assistant", "function", "text", "image_url", "json_schema", "#/a"])
+JSON = json_values(LEAVES, INNER)
 
 
 def survives(decode, value) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ..core.errors import InhouseError
+from ..core.errors import Busy, EngineError, InhouseError, Unauthorized
 
 _encode = msgspec.json.encode
 # Python's str.splitlines, and so httpx's iter_lines, ends a line at these too: they must be escaped.
@@ -61,6 +61,15 @@ def explain(error: InhouseError) -> str:
         return error.message
     message = error.message if error.message.endswith((".", "!", "?")) else f"{error.message}."
     return f"{message} {error.hint}"
+
+
+def error_headers(error: InhouseError) -> tuple[tuple[str, str], ...]:
+    """Headers that an error carries in every dialect: whatever is Busy says when to try again."""
+    if isinstance(error, Unauthorized):
+        return (("WWW-Authenticate", "Bearer"),)
+    if isinstance(error, Busy):
+        return retry_after(error, default=1)
+    return retry_after(error) if isinstance(error, EngineError) else ()
 
 
 def retry_after(error: InhouseError, default: int | None = None) -> tuple[tuple[str, str], ...]:

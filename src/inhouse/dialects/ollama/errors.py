@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...core import errors as e
 from ..codec import ErrorAnswer
-from ..wire import dumps, explain, nearest, retry_after
+from ..wire import dumps, error_headers, explain, nearest
 
 _STATUS: dict[type[e.InhouseError], int] = {
     e.InhouseError: 500,
@@ -40,11 +40,6 @@ def error_text(error: e.InhouseError, route: str = "") -> str:
 
 def render_error(error: e.InhouseError, *, route: str = "") -> ErrorAnswer:
     """The answer when nothing was sent yet."""
-    headers: tuple[tuple[str, str], ...] = ()
-    if isinstance(error, e.Unauthorized):
-        headers = (("WWW-Authenticate", "Bearer"),)
-    elif isinstance(error, e.Busy):
-        headers = retry_after(error, default=1)
-    elif isinstance(error, e.EngineError):
-        headers = retry_after(error)
-    return ErrorAnswer(nearest(error, _STATUS), dumps({"error": error_text(error, route)}), headers)
+    return ErrorAnswer(
+        nearest(error, _STATUS), dumps({"error": error_text(error, route)}), error_headers(error)
+    )

@@ -7,22 +7,14 @@ can send) or not at all: then it answers the oldest call that is still open.
 from __future__ import annotations
 
 from ...core.errors import BadRequest
-from ...core.messages import Format, Image, Message, Part, Reasoning, Role, Text, Tool, ToolCall, ToolResult
+from ...core.messages import Format, Image, Message, Part, Reasoning, Text, Tool, ToolCall, ToolResult
 from ..fields import Fields, check_text, missing, wrong_type, wrong_value
 from ..images import MAX_IMAGES, from_base64
+from ..roles import MAX_CALLS, MAX_MESSAGES, ROLES
 from ..schemas import check_schema, nested_objects
 from ..wire import dumps
 
-MAX_MESSAGES = 10_000
-MAX_CALLS = 128
 MAX_TOOLS = 128
-_ROLES: dict[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-}
 
 
 class _Calls:
@@ -57,7 +49,7 @@ def read_messages(body: Fields) -> tuple[Message, ...]:
 
 def _message(item: Fields, calls: _Calls) -> Message:
     written = item.text("role")
-    role = _ROLES.get((written or "").lower())
+    role = ROLES.get((written or "").lower())
     if role is None:
         wrong_value(item.at("role"), "'system', 'user', 'assistant' or 'tool'", written)
     content = item.text("content") or ""

@@ -6,7 +6,7 @@ from typing import Any
 
 from ...core import errors as e
 from ..codec import ErrorAnswer
-from ..wire import dumps, explain, nearest, retry_after
+from ..wire import dumps, error_headers, explain, nearest
 
 # status, type, code (None: the error's own)
 _TABLE: dict[type[e.InhouseError], tuple[int, str, str | None]] = {
@@ -48,11 +48,4 @@ def render_error(error: e.InhouseError) -> ErrorAnswer:
     Waiting too long is 503, as all that trying again may mend; whatever is Busy says when to try.
     """
     status = nearest(error, _TABLE)[0]
-    headers: tuple[tuple[str, str], ...] = ()
-    if isinstance(error, e.Unauthorized):
-        headers = (("WWW-Authenticate", "Bearer"),)
-    elif isinstance(error, e.Busy):
-        headers = retry_after(error, default=1)
-    elif isinstance(error, e.EngineError):
-        headers = retry_after(error)
-    return ErrorAnswer(status, dumps(error_body(error)), headers)
+    return ErrorAnswer(status, dumps(error_body(error)), error_headers(error))

@@ -10,17 +10,9 @@ from ...core.errors import BadRequest, Unsupported
 from ...core.messages import Image, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
 from ..fields import Fields, missing, wrong_type, wrong_value
 from ..images import MAX_IMAGES, from_url
+from ..roles import MAX_CALLS, MAX_MESSAGES, ROLES
 
-MAX_MESSAGES = 10_000
 MAX_PARTS = 10_000
-MAX_CALLS = 128
-_ROLES: dict[str, Role] = {
-    "system": "system",
-    "developer": "system",
-    "user": "user",
-    "assistant": "assistant",
-    "tool": "tool",
-}
 
 
 def read_messages(body: Fields) -> tuple[Message, ...]:
@@ -40,7 +32,7 @@ def _message(item: Fields, calls: dict[str, str]) -> Message:
     written = item.text("role")
     if written is None:
         missing(item.at("role"), "the role of the message")
-    role = _ROLES.get(written)
+    role = ROLES.get(written)
     if role is None:
         if written == "function":
             item.refuse("role", why="Use tools and messages with role 'tool'.")
