@@ -14,9 +14,9 @@ from setup_venv import ready
 def main() -> int:
     python = ready(dev=False)
     question = " ".join(sys.argv[1:]) or "Why is the sky blue? Answer in two sentences."
-    return subprocess.run(
-        [str(python), "-m", "inhouse", "run", "--stats", "smollm2", question], check=False
-    ).returncode
+    # The default model is very small and now and then repeats itself until the context is full.
+    words = ["run", "--stats", "--option", "num_predict=300", "smollm2", question]
+    return subprocess.run([str(python), "-m", "inhouse", *words], check=False).returncode
 
 
 if __name__ == "__main__":
