@@ -1,0 +1,235 @@
+"""The HTTP client of all sources: guarded, patient, and never in the way of a stop."""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from ...core.errors import SourceFailed
+from ..layout import guarded
+from ..sources.base import Asset, Got, Watch
+from . import retry
+from . import url as urls
+from .fetch import HttpReader
+from .gate import Gate, Hop
+from .line import Broken, Line
+from .transfer import transfer
+from .wire import Answer, Request, Wire
+
+LIMIT: Final = 4 * 2**20
+REDIRECTS: Final = 5
+MOVED: Final = frozenset({301, 302, 303, 307, 308})
+KEEPS_BODY: Final = frozenset({307, 308})
+ANSWER_TIME: Final = 120.0
+"""Seconds within which a small answer must be complete."""
+
+HARMLESS: Final = frozenset(
+    {"accept", "accept-encoding", "content-type", "content-length", "content-range", "if-none-match"}
+    | {"if-range", "range", "user-agent"}
+)
+"""Headers that may go to another origin; whatever else there is may be a key."""
+
+CHUNK: Final = 2**18
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer as it came in the end: ``headers`` with lower-case keys, ``url`` after redirects."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+
+
+class Client:
+    """HTTP for one pull or push. Thread-safe.
+
+    ``own_hosts`` (``host`` or ``host:port``) were set by the operator, a mirror say: they may be private
+    and may speak plain HTTP. ``pause`` is the first back-off in seconds.
+    All methods raise BadRequest (no usable URL), Forbidden (an address that policy refuses),
+    SourceFailed and Cancelled.
+    """
+
+    def __init__(self, watch: Watch, *, own_hosts: Iterable[str] = (), pause: float = 0.5) -> None:
+        self.watch = watch
+        self.pause = pause
+        self.gate = Gate(watch, own_hosts)
+        self.wire = Wire(watch.policy.stall)
+
+    def close(self) -> None:
+        """End idle connections; the client stays usable."""
+        self.wire.close()
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] = {},
+        body: bytes | None = None,
+        limit: int = LIMIT,
+    ) -> Reply:
+        """Ask for something small; any status that is not worth another try is returned.
+
+        Redirects are followed, credentials stay with their origin. ``limit``: bytes of body, after
+        decoding. SourceFailed when there are more.
+        """
+        fields = dict(headers)
+        if body is not None:
+            fields["Content-Length"] = str(len(body))
+        send = None if body is None else lambda line: line.send(body)
+        return self._patiently(Request(method, url, fields, send, ANSWER_TIME), limit)
+
+    def download(
+        self,
+        url: str,
+        asset: Asset,
+        folder: Path,
+        *,
+        headers: Mapping[str, str] = {},
+    ) -> Got:
+        """Bring a file into ``folder``; see ``transfer``. Also raises NoSpace, DigestMismatch."""
+        return transfer(HttpReader(self, url, headers), asset, folder, self.watch, pause=self.pause)
+
+    def upload(
+        self,
+        method: str,
+        url: str,
+        path: Path,
+        *,
+        offset: int = 0,
+        length: int | None = None,
+        headers: Mapping[str, str] = {},
+        say: Callable[[int], None] = lambda done: None,
+    ) -> Reply:
+        """Send ``length`` bytes of a file from ``offset`` (all of the rest by default) as the body.
+
+        ``say`` hears how many bytes are out; after another try it begins anew. Raises StoreError too.
+        """
+        with guarded("reading a model"):
+            rest = max(0, path.stat().st_size - offset)
+        size = rest if length is None else min(length, rest)
+
+        def send(line: Line) -> None:
+            with guarded("reading a model"), path.open("rb") as file:
+                file.seek(offset)
+                done = 0
+                while chunk := file.read(min(CHUNK, size - done)):
+                    self.watch.policy.rate.take(len(chunk), self.watch.stopped)
+                    line.send(chunk)
+                    done += len(chunk)
+                    say(done)
+            if done < size:
+                raise SourceFailed("The file became shorter while it was sent.", hint="Try again.")
+
+        fields = {**headers, "Content-Length": str(size)}
+        return self._patiently(Request(method, url, fields, send), LIMIT)
+
+    def open(self, request: Request, tick: Callable[[], None]) -> Answer:
+        """Ask once, through all redirects; the body is still to be read. Raises Broken."""
+        url = urls.parse(request.url)
+        before: Hop | None = None
+        for _ in range(REDIRECTS + 1):
+            hop = self.gate.admit(url, before)
+            answer = self.wire.exchange(hop, request, tick)
+            location = answer.headers.get("location")
+            if answer.status not in MOVED or not location:
+                return answer
+            _drain(answer)
+            url = url.join(location.encode("latin-1", "replace").decode("utf-8", "replace"))
+            request = _moved(request, answer.status, url.origin == hop.url.origin)
+            before = hop
+        raise SourceFailed("The source redirects in circles.", hint="Check the address.", detail=url.bare)
+
+    def _patiently(self, request: Request, limit: int) -> Reply:
+        for failures in range(1, retry.TRIES + 1):
+            self.watch.check()
+            try:
+                answer = self.open(request, self.watch.check)
+                reply = self._read(answer, limit)
+            except Broken as error:
+                may = not error.sent or request.method in retry.IDEMPOTENT
+                if failures == retry.TRIES or not may:
+                    raise unreachable(error, request.url) from error
+                wait = retry.backoff(failures, self.pause)
+            else:
+                if not retry.should_retry(request.method, reply.status):
+                    return reply
+                wait = self._wait(reply, failures)
+            retry.pause(wait, self.watch.stopped)
+        raise AssertionError("the last try returns or raises")
+
+    def _wait(self, reply: Reply, failures: int) -> float:
+        asked = retry.retry_after(reply.headers)
+        if asked is not None and asked > retry.PATIENCE:
+            raise retry.too_long(reply.status, asked)
+        if failures == retry.TRIES:
+            raise SourceFailed(
+                f"The source keeps answering HTTP {reply.status}.",
+                hint="Try again later.",
+                detail=f"{reply.url.partition('?')[0]}: {reply.body[:300]!r}",
+            )
+        return retry.backoff(failures, self.pause) if asked is None else asked
+
+    def _read(self, answer: Answer, limit: int) -> Reply:
+        try:
+            body = _body(answer, limit)
+        except BaseException:
+            answer.close()
+            raise
+        return Reply(answer.status, answer.headers, body, str(answer.hop.url))
+
+
+def unreachable(error: Broken, url: str) -> SourceFailed:
+    """The end of patience with a connection."""
+    return SourceFailed(
+        "The source cannot be reached or breaks off.",
+        hint="Check the network and try again; what was fetched is kept.",
+        detail=f"{url.partition('?')[0]}: {error}",
+    )
+
+
+def _body(answer: Answer, limit: int) -> bytes:
+    """The decoded body. Raises SourceFailed (too long, unknown coding), Broken."""
+    coding = answer.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("identity", "", "gzip", "x-gzip"):
+        raise SourceFailed("The source answers in a coding that nobody asked for.", hint="Tell its operator.")
+    unpack = zlib.decompressobj(31) if "gzip" in coding else None
+    view = memoryview(bytearray(2**16))
+    body = bytearray()
+    raw = 0
+    while count := answer.readinto(view):
+        raw += count
+        try:
+            body += unpack.decompress(view[:count], limit + 1 - len(body)) if unpack else view[:count]
+        except zlib.error as error:
+            raise Broken("the answer is not gzip") from error
+        if len(body) > limit or raw > limit:
+            raise SourceFailed(
+                f"The source's answer is larger than {limit} bytes.", hint="This is no model source."
+            )
+    return bytes(body)
+
+
+def _moved(request: Request, status: int, same_origin: bool) -> Request:
+    """The request that follows a redirect: no key leaves its origin, a body only goes with 307 and 308."""
+    headers = {k: v for k, v in request.headers.items() if same_origin or k.lower() in HARMLESS}
+    if request.send is None or status in KEEPS_BODY:
+        return replace(request, headers=headers)
+    headers = {k: v for k, v in headers.items() if not k.lower().startswith("content-")}
+    return replace(request, method="GET", headers=headers, send=None)
+
+
+def _drain(answer: Answer) -> None:
+    """Read the short body of a redirect, so that the connection can be used again."""
+    with contextlib.suppress(Broken):
+        view = memoryview(bytearray(4096))
+        for _ in range(4 if answer.length is not None and answer.length <= 4096 else 0):
+            if not answer.readinto(view):
+                break
+    answer.close()
