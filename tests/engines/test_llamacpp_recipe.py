@@ -16,11 +16,14 @@ import pytest
 
 from inhouse.core.engine import Launch
 from inhouse.core.errors import BadRequest, LoadFailed
-from inhouse.core.models import Card, Footprint, ModelName
+from inhouse.core.models import Card, CardFile, Footprint, ModelName, Tuning
 from inhouse.core.requests import LoadOptions
-from inhouse.engines import llamacpp
+from inhouse.engines import native
 from inhouse.engines import registry as engines
-from inhouse.engines.llamacpp import LlamaCpp, arguments, batch_size, flags_of, padded, scrubbed
+from inhouse.engines.child import scrubbed
+from inhouse.engines.fake import FakeRecipe
+from inhouse.engines.llamacpp import LlamaCpp, batch_size, padded
+from inhouse.engines.native import arguments, flags_of
 from inhouse.engines.recipe import Availability, Room
 
 GB = 2**30
@@ -45,6 +48,9 @@ HELP = """
 -ctk, --cache-type-k TYPE  -ctv, --cache-type-v TYPE
 -m, --model FNAME  --host HOST  IP or UNIX socket paths ending in .sock  --port PORT
 -np, --parallel N  --pooling {none,mean}  -lm, --load-mode MODE -cram, --cache-ram N
+--lora FNAME  --lora-scaled FNAME:SCALE,...  -mm, --mmproj FILE  --mmproj-offload, --no-mmproj-offload
+--chat-template-file FILE  --spec-draft-model, -md, --model-draft FNAME  --spec-type none,draft-simple
+--spec-draft-n-max N  --spec-draft-ngl, --gpu-layers-draft N  --spec-draft-type-k, --cache-type-k-draft TYPE
 --jinja, --no-jinja --metrics --slots, --no-slots --embedding, --embeddings
 --ui, --webui, --no-ui, --no-webui  --context-shift, --no-context-shift -kvu, --kv-unified, --no-kv-unified --offline
 """
@@ -90,6 +96,11 @@ def test_the_wheel_is_started_by_our_worker_with_a_whole_order() -> None:
         "mmap": True,
         "batch": 128,
         "pooling": "last",
+        "adapters": [],
+        "projector": "",
+        "draft": "",
+        "draft_tokens": 4,
+        "template": "",
     }
 
 
@@ -118,8 +129,11 @@ def test_an_embedding_model_computes_its_whole_context_at_once() -> None:
 
 
 def test_only_gguf_is_run() -> None:
-    with pytest.raises(BadRequest):
+    with pytest.raises(BadRequest) as caught:
         launch(dataclasses.replace(CARD, format="safetensors"))
+    assert caught.value.hint == "Convert it first: inhouse convert m:latest"
+    with pytest.raises(BadRequest):
+        launch(dataclasses.replace(CARD, format="onnx"))
 
 
 @pytest.mark.parametrize(
@@ -186,6 +200,120 @@ def test_native_flags_are_those_this_version_has() -> None:
     assert "--no-webui" not in found
 
 
+TUNED = dataclasses.replace(
+    CARD,
+    tuning=Tuning(
+        context_length=1024, slots=3, threads=6, gpu_layers=0, kv_cache_type="q8_0", engine="wheel"
+    ),
+)
+
+
+def test_a_models_tuning_comes_before_the_settings_and_after_the_request() -> None:
+    found = launch(TUNED, context_length=4096, slots=1, threads=5)
+    told = order(found)
+    assert (found.context_length, found.slots) == (1024, 3)
+    assert (told["threads"], told["gpu_layers"], told["kv_cache_type"]) == (6, 0, "q8_0")
+    asked = order(launch(TUNED, LoadOptions(context_length=512, gpu_layers=9, threads=2)))
+    assert (asked["context_length"], asked["gpu_layers"], asked["threads"]) == (512, 9, 2)
+
+
+def test_a_model_for_another_engine_is_refused_with_both_names() -> None:
+    other = dataclasses.replace(CARD, tuning=Tuning(engine="native"))
+    with pytest.raises(BadRequest) as caught:
+        launch(other)
+    assert "'native'" in caught.value.message
+    assert "'wheel'" in caught.value.message
+    assert "INHOUSE_ENGINE=native" in caught.value.hint
+    with pytest.raises(BadRequest):
+        FakeRecipe({}).launch(other, LoadOptions(), address="/a.sock", secret="")
+    assert launch(dataclasses.replace(CARD, tuning=Tuning(engine="auto"))).slots
+
+
+def part(role: str, path: str, size: int = 10 * 2**20, scale: float = 1.0) -> CardFile:
+    return CardFile(role, path, "f.gguf", "sha256:" + "2" * 64, size, scale)
+
+
+WHOLE = dataclasses.replace(
+    CARD,
+    files=(
+        part("model", "/models/blob"),
+        part("adapter", "/a", scale=0.5),
+        part("adapter", "/b"),
+        part("projector", "/p"),
+        part("draft", "/d", 50 * 2**20),
+    ),
+    own_template=True,
+    template="{{ messages }}",
+)
+
+
+def test_all_parts_of_a_model_reach_the_worker_and_count_in_its_memory() -> None:
+    found = launch(WHOLE)
+    told = order(found)
+    assert told["adapters"] == [["/a", 0.5], ["/b", 1.0]]
+    assert (told["projector"], told["draft"], told["template"]) == ("/p", "/d", "{{ messages }}")
+    assert told["batch"] == 512, "an image fits into one batch"
+    kv = 1024 // 2 * found.context_length * found.slots
+    assert found.memory >= launch().memory + 80 * 2**20 + kv, "the draft model has a KV cache too"
+
+
+def test_a_template_that_came_with_the_weights_is_left_to_the_engine() -> None:
+    assert order(launch(dataclasses.replace(CARD, template="{{ x }}")))["template"] == ""
+
+
+@pytest.mark.parametrize(("wanted", "draft", "tokens"), [(9, "/d", 9), (0, "", 0), ("x", "/d", 4)])
+def test_a_model_says_how_much_its_draft_guesses(wanted: Any, draft: str, tokens: int) -> None:
+    told = order(launch(dataclasses.replace(WHOLE, defaults={"draft_num_predict": wanted})))
+    assert (told["draft"], told["draft_tokens"]) == (draft, tokens)
+
+
+def test_native_flags_name_all_parts_of_a_model() -> None:
+    found = arguments(order(launch(WHOLE, LoadOptions(gpu_layers=0))), flags_of(HELP))
+    text = " ".join(found)
+    assert "--lora-scaled /a:0.5 --lora-scaled /b:1" in text
+    assert "--mmproj /p" in text
+    assert "--spec-draft-model /d --spec-type draft-simple --spec-draft-n-max 4" in text
+    assert "--spec-draft-ngl 0 --spec-draft-type-k f16" in text
+    assert "--no-mmproj-offload" in found
+    assert "--spec-draft-type-v" not in found
+
+
+def test_older_versions_take_a_scale_as_a_second_value_and_the_older_draft_flag() -> None:
+    known = frozenset({"--lora", "--lora-scaled", "--model-draft", "--draft-max"})
+    told = order(launch(WHOLE)) | {"projector": "", "template": ""}
+    assert arguments(told, known) == [
+        "--lora-scaled", "/a", "0.5", "--lora-scaled", "/b", "1", "--model-draft", "/d", "--draft-max", "4",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("files", "own", "flag"),
+    [
+        ((part("adapter", "/a"),), False, "--lora-scaled"),
+        ((part("projector", "/a"),), False, "--mmproj"),
+        ((part("draft", "/a"),), False, "--spec-draft-model"),
+        ((), True, "--chat-template-file"),
+    ],
+)
+def test_a_version_that_lacks_what_the_model_needs_is_refused(
+    files: tuple[CardFile, ...], own: bool, flag: str
+) -> None:
+    card = dataclasses.replace(CARD, files=files, own_template=own, template="x" if own else "")
+    with pytest.raises(LoadFailed) as caught:
+        arguments(order(launch(card)), frozenset({"--model"}))
+    assert flag in caught.value.message
+    assert caught.value.hint
+
+
+def test_awkward_adapter_paths_are_quoted_or_refused() -> None:
+    told = order(launch(dataclasses.replace(CARD, files=(part("adapter", 'C:\\my "a".gguf'),))))
+    assert arguments(told, flags_of(HELP))[-2:] == ["--lora", '"C:\\my ""a"".gguf"']
+    scaled = dataclasses.replace(CARD, files=(part("adapter", "C:\\a.gguf", scale=0.5),))
+    with pytest.raises(LoadFailed) as caught:
+        arguments(order(launch(scaled)), flags_of(HELP))
+    assert "C:" not in caught.value.message
+
+
 def test_older_flags_are_used_where_newer_ones_are_missing() -> None:
     known = frozenset({"--model", "--host", "--port", "--no-webui", "--embedding", "--no-mmap"})
     told = order(launch(options=LoadOptions(use_mmap=False))) | {
@@ -224,7 +352,7 @@ def test_a_native_binary_is_found_on_path_and_drives_the_same_order(tmp_path: Pa
     assert found.command[-1] == "inhouse.engines.workers.native"
     told = json.loads(found.stdin)
     assert told["command"][:3] == [str(path), "--model", "/models/blob"]
-    assert set(told) == {"command", "address", "secret"}
+    assert set(told) == {"command", "address", "secret", "template"}
 
 
 @posix
@@ -241,10 +369,10 @@ def test_a_binary_is_asked_once_until_its_file_changes(
     monkeypatch.setattr(subprocess, "run", run)
     path = binary(tmp_path)
     for _ in range(3):
-        assert llamacpp.native(str(path), {}).version == "123 (abc)"
+        assert native.find(str(path), {}).version == "123 (abc)"
     assert asked == ["--version", "--help"]
     binary(tmp_path, version="version: 124 (longer)")
-    assert llamacpp.native(str(path), {}).version == "124 (longer)"
+    assert native.find(str(path), {}).version == "124 (longer)"
 
 
 @posix
@@ -268,7 +396,7 @@ def test_a_binary_that_cannot_be_used_says_why_and_what_to_do(tmp_path: Path, ki
         binary(tmp_path, version="hello")
     elif kind == "no file":
         path.mkdir()
-    found = llamacpp.native(str(path), {})
+    found = native.find(str(path), {})
     assert not found.ok
     assert why in found.why
     assert found.fix

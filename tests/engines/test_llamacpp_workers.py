@@ -28,6 +28,11 @@ ORDER: dict[str, Any] = {
     "mmap": True,
     "batch": 128,
     "pooling": "last",
+    "adapters": [],
+    "projector": "",
+    "draft": "",
+    "draft_tokens": 4,
+    "template": "",
 }
 
 
@@ -53,6 +58,31 @@ def test_a_worker_on_loopback_asks_for_the_secret() -> None:
     assert (params.hostnames, params.port, params.api_keys) == (["127.0.0.1"], 5001, ["hush"])
     assert params.load_mode == xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
     assert params.pooling_type == xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_UNSPECIFIED
+
+
+def test_all_parts_of_a_model_reach_the_engines_parameters() -> None:
+    xllamacpp = pytest.importorskip("xllamacpp")
+    order = ORDER | {
+        "adapters": [["/a", 0.0], ["/b", 2.0]],
+        "projector": "/p",
+        "draft": "/d",
+        "draft_tokens": 7,
+        "template": "{{ x }}",
+    }
+    params = llamacpp.parameters(order, xllamacpp)
+    assert [(one.path, one.scale) for one in params.lora_adapters] == [("/a", 0.0), ("/b", 2.0)]
+    assert (params.mmproj.path, params.mmproj_use_gpu) == ("/p", False)
+    assert params.chat_template == "{{ x }}"
+    kinds = xllamacpp.common_speculative_type
+    assert params.speculative.types == [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+    draft = params.speculative.draft
+    assert (draft.mparams.path, draft.n_max, draft.n_gpu_layers) == ("/d", 7, 0)
+    assert draft.cpuparams.n_threads == 2
+    assert draft.cache_type_k == draft.cache_type_v == xllamacpp.ggml_type.GGML_TYPE_Q8_0
+    plain = llamacpp.parameters(ORDER, xllamacpp)
+    assert plain.speculative.types == [kinds.COMMON_SPECULATIVE_TYPE_NONE]
+    assert plain.mmproj_use_gpu
+    assert plain.chat_template == ""
 
 
 class Ended(BaseException):
@@ -119,7 +149,9 @@ def test_on_linux_the_worker_becomes_the_native_server(
         raise Ended
 
     monkeypatch.setattr(
-        guard, "read_order", lambda: {"command": ["/bin/ls", "-x"], "secret": "hush", "address": ""}
+        guard,
+        "read_order",
+        lambda: {"command": ["/bin/ls", "-x"], "secret": "hush", "address": "", "template": ""},
     )
     quiet["os"].execve = become
     with pytest.raises(Ended):
@@ -140,7 +172,7 @@ def test_a_native_server_ends_with_its_parent() -> None:
         "child.stdin.write(sys.argv[1].encode() + b'\\n'); child.stdin.flush()\n"
         "print(child.pid, flush=True); time.sleep(60)\n"
     )
-    order = json.dumps({"command": SLEEPER, "secret": "", "address": ""})
+    order = json.dumps({"command": SLEEPER, "secret": "", "address": "", "template": ""})
     with subprocess.Popen(
         [sys.executable, "-c", parent, order], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as middle:
@@ -175,8 +207,33 @@ def test_where_there_is_no_death_signal_the_child_is_watched(monkeypatch: pytest
 
 def test_elsewhere_the_servers_exit_code_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    monkeypatch.setattr(guard, "read_order", lambda: {"command": ["x"], "secret": "", "address": ""})
+    order = {"command": ["x"], "secret": "", "address": "", "template": ""}
+    monkeypatch.setattr(guard, "read_order", lambda: order)
     monkeypatch.setattr(native, "_supervise", lambda command, env: 7)
     with pytest.raises(SystemExit) as caught:
         native.main()
     assert caught.value.code == 7
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory files are Linux's")
+def test_a_native_server_reads_the_models_own_template_from_memory() -> None:
+    show = "import sys; print(open(sys.argv[-1]).read(), *sys.argv[1:-1])"
+    order = {"command": [sys.executable, "-c", show], "secret": "", "address": "", "template": "{{ ä }}"}
+    worker = [sys.executable, "-m", "inhouse.engines.workers.native"]
+    with subprocess.Popen(worker, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdin is not None
+        assert child.stderr is not None
+        child.stdin.write(json.dumps(order).encode() + b"\n")
+        child.stdin.flush()  # and kept open: its end would mean that we are gone
+        assert child.stderr.read().decode().split() == ["{{", "ä", "}}", "--chat-template-file"]
+
+
+def test_elsewhere_the_template_lies_in_a_private_folder_until_the_end() -> None:
+    with native.on_disk("{{ x }}") as (flag, path):
+        assert flag == "--chat-template-file"
+        assert Path(path).read_text() == "{{ x }}"
+        if sys.platform != "win32":
+            assert Path(path).parent.stat().st_mode & 0o077 == 0
+    assert not Path(path).parent.exists()
+    with native.on_disk("") as flags:
+        assert flags == []

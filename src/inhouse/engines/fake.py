@@ -18,8 +18,8 @@ from ..core.engine import Launch
 from ..core.errors import BadRequest
 from ..core.models import Card, Footprint, ModelName
 from ..core.requests import LoadOptions
-from .llamacpp import scrubbed
-from .recipe import Room, Settings
+from .child import scrubbed
+from .recipe import Room, Settings, check_engine
 from .workers.fake_script import BadScript, Order
 from .workers.fake_text import TEMPLATE
 
@@ -58,7 +58,8 @@ class FakeRecipe:
     def launch(
         self, card: Card, options: LoadOptions, *, address: str, secret: str, room: Room | None = None
     ) -> Launch:
-        """How to start a fake worker; ``room`` does not matter to it."""
+        """How to start a fake worker; ``room`` does not matter to it. Raises BadRequest."""
+        check_engine(card, self.name)
         order, memory = self._order(card, options, address, secret)
         slots, context_length = order["slots"], order["context_length"]
         footprint = card.footprint
@@ -83,8 +84,10 @@ class FakeRecipe:
         name = str(card.name)
         order = {"slots": _SLOTS, "context_length": _CONTEXT, **self._options, **self._special.get(name, {})}
         memory = int(order.pop("memory", 0))
-        if options.context_length:
-            order["context_length"] = min(options.context_length, card.context_length or _LONGEST)
+        if wanted := options.context_length or card.tuning.context_length:
+            order["context_length"] = min(wanted, card.context_length or _LONGEST)
+        if card.tuning.slots:
+            order["slots"] = card.tuning.slots
         order |= {"address": address, "secret": secret, "model": name}
         try:
             Order.of(order)

@@ -1,58 +1,38 @@
 """llama.cpp, through the xllamacpp wheel or a native llama-server: one recipe, one wire.
 
-The parent never imports the wheel: it only asks the package metadata. A native binary is asked for
-its version and its flags once per file state.
+The parent never imports the wheel: it only asks the package metadata.
 """
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import importlib.metadata
 import json
-import os
-import re
-import shutil
-import site
-import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..core.engine import Launch
 from ..core.errors import BadRequest
-from ..core.models import Card
+from ..core.models import Card, Footprint
 from ..core.requests import LoadOptions
 from ..machine import fit
-from .recipe import Availability, Room, Settings
+from . import native
+from .child import scrubbed
+from .recipe import Availability, Room, Settings, check_engine
 
-WHEEL = "xllamacpp"
-NATIVE = "llama-server"
+WHEEL: Final = "xllamacpp"
 
-PAD = 256
+PAD: Final = 256
 """llama.cpp rounds the context of a slot up to a multiple of this."""
 
-SPIN_COUNT = "1000"
-"""How long OpenMP's threads spin at a barrier before they sleep. By default it is milliseconds: on
-a machine whose cores are all taken that stops the engine almost wholly (measured with 135M beside
-other work: under 3 tokens/s, with this 16 to 34; alone: no difference)."""
+IMAGE_BATCH: Final = 512
+"""Some vision models attend to all parts of an image at once, so one must fit into one batch; 512 is
+llama.cpp's own default, Gemma 3's images have 256 tokens."""
 
-_KEPT = (
-    "CUDA_VISIBLE_DEVICES",
-    "DYLD_LIBRARY_PATH",
-    "GGML_BACKEND_PATH",
-    "GOMP_SPINCOUNT",
-    "HIP_VISIBLE_DEVICES",
-    "LD_LIBRARY_PATH",
-    "ONEAPI_DEVICE_SELECTOR",
-    "PATH",
-    "PYTHONPATH",
-    "ROCR_VISIBLE_DEVICES",
-    "SYSTEMROOT",
-    "TEMP",
-    "TMP",
-)
+DRAFT_TOKENS: Final = 4
+"""Guesses of a draft model in one go; Ollama's default of ``draft_num_predict``."""
 
 
 def wheel() -> Availability:
@@ -66,49 +46,6 @@ def wheel() -> Availability:
             why="the package xllamacpp is not installed",
             fix="Reinstall Inhouse for a platform with an xllamacpp wheel, or install llama.cpp.",
         )
-
-
-def native(configured: str, environ: Mapping[str, str]) -> Availability:
-    """A llama-server binary: the configured path, else the first one on PATH."""
-    found = configured or shutil.which(NATIVE, path=environ.get("PATH", "")) or ""
-    fix = "Install llama.cpp, or name its llama-server with INHOUSE_LLAMA_SERVER."
-    if not found:
-        return Availability("native", False, why="no llama-server is on PATH", fix=fix)
-    path = Path(found).expanduser()
-    try:
-        state = path.stat()
-        version, flags = _probe(str(path), state.st_mtime_ns, state.st_size)
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return Availability("native", False, path=str(path), why="llama-server does not run", fix=fix)
-    missing = {"--model", "--host", "--parallel", "--jinja"} - flags
-    if missing or (sys.platform != "win32" and ".sock" not in flags):
-        why = "this llama-server is too old: it " + (
-            f"lacks {', '.join(sorted(missing))}" if missing else "cannot listen on a Unix socket"
-        )
-        return Availability("native", False, version, str(path), why, "Update llama.cpp.")
-    return Availability("native", True, version, str(path))
-
-
-@functools.lru_cache(maxsize=8)
-def _probe(path: str, mtime_ns: int, size: int) -> tuple[str, frozenset[str]]:
-    """Version and known flags of a binary; the file state is part of the key."""
-
-    def ask(flag: str) -> str:
-        done = subprocess.run(
-            [path, flag], capture_output=True, timeout=10, check=False, stdin=subprocess.DEVNULL
-        )
-        return (done.stdout + done.stderr).decode("utf-8", "replace")
-
-    match = re.search(r"version:\s*(.+)", ask("--version"))
-    if not match:
-        raise ValueError("no version")
-    return match[1].strip()[:80], flags_of(ask("--help"))
-
-
-def flags_of(text: str) -> frozenset[str]:
-    """The flags that a help text names; ``.sock`` stands for listening on Unix sockets."""
-    flags = set(re.findall(r"(?<![\w-])--?[A-Za-z][\w-]*", text))
-    return frozenset(flags | ({".sock"} if ".sock" in text else set()))
 
 
 def batch_size(card: Card, room: Room) -> int:
@@ -138,24 +75,27 @@ class LlamaCpp:
 
     @property
     def build(self) -> str:
-        return f"{WHEEL if self._found.name == 'wheel' else NATIVE} {self._found.version}"
+        return f"{WHEEL if self._found.name == 'wheel' else native.NATIVE} {self._found.version}"
 
     def cards(self) -> tuple[Card, ...]:
         """None: all models come from the store."""
         return ()
 
     def launch(self, card: Card, options: LoadOptions, *, room: Room, address: str, secret: str) -> Launch:
-        """How to start a worker for ``card``; context and slots are fitted to ``room``."""
-        if card.format != "gguf":
-            raise BadRequest(
-                "llama.cpp runs GGUF models only.", hint="Pull the model as a GGUF file.", param="model"
-            )
-        kv_type = self._settings.kv_cache_type
+        """How to start a worker for ``card``; context and slots are fitted to ``room``.
+
+        What the request asks for comes before the model's tuning, and that before the settings.
+        Raises BadRequest, OutOfMemory; LoadFailed where this build cannot do what the model needs.
+        """
+        _check_format(card)
+        check_engine(card, self._found.name)
+        settings, tuning = self._settings, card.tuning
+        kv_type = tuning.kv_cache_type or settings.kv_cache_type
         plan = fit.plan(
-            card,
+            _with_parts(card),
             memory=room.memory,
-            wanted_context=options.context_length or self._settings.context_length,
-            wanted_slots=self._settings.slots,
+            wanted_context=options.context_length or tuning.context_length or settings.context_length,
+            wanted_slots=tuning.slots or settings.slots,
             kv_bytes=fit.KV_BYTES[kv_type],
         )
         order = {
@@ -164,11 +104,12 @@ class LlamaCpp:
             "secret": secret,
             "slots": plan.slots,
             "context_length": _engine_context(card, plan.context_length),
-            "threads": options.threads or self._settings.threads or room.cores,
+            "threads": options.threads or tuning.threads or settings.threads or room.cores,
             "kv_cache_type": kv_type,
-            "gpu_layers": -1 if options.gpu_layers is None else options.gpu_layers,
+            "gpu_layers": next((n for n in (options.gpu_layers, tuning.gpu_layers) if n is not None), -1),
             "mmap": options.use_mmap is not False,
-        } | _compute(card, options, room, plan.context_length)
+        }
+        order |= _compute(card, options, room, plan.context_length) | _parts(card)
         worker = "native" if self._found.name == "native" else "llamacpp"
         if worker == "native":
             order = self._native_order(order)
@@ -187,13 +128,24 @@ class LlamaCpp:
 
     def _native_order(self, order: dict[str, Any]) -> dict[str, Any]:
         path = Path(self._found.path)
-        state = path.stat()
-        flags = _probe(str(path), state.st_mtime_ns, state.st_size)[1]
         return {
-            "command": [str(path), *arguments(order, flags)],
+            "command": [str(path), *native.arguments(order, native.known_flags(path))],
             "address": order["address"],
             "secret": order["secret"],
+            "template": order["template"],
         }
+
+
+def _check_format(card: Card) -> None:
+    if card.format == "gguf":
+        return
+    if card.format == "safetensors":
+        raise BadRequest(
+            "llama.cpp runs GGUF models only, and this one is safetensors.",
+            hint=f"Convert it first: inhouse convert {card.name}",
+            param="model",
+        )
+    raise BadRequest("llama.cpp runs GGUF models only.", hint="Pull the model as a GGUF file.", param="model")
 
 
 def padded(context_length: int) -> int:
@@ -215,66 +167,42 @@ def _compute(card: Card, options: LoadOptions, room: Room, context_length: int) 
     batch, whose logits take gigabytes. A model made for embeddings needs its input in one batch.
     """
     batch = min(max(options.batch or batch_size(card, room), 32), 4096)
+    if card.of_role("projector"):
+        batch = max(batch, IMAGE_BATCH)
     if "completion" in card.capabilities:
         return {"batch": batch, "pooling": "last"}
     return {"batch": max(batch, _engine_context(card, context_length)), "pooling": ""}
 
 
-def scrubbed(environ: Mapping[str, str]) -> dict[str, str]:
-    """The little a worker inherits: how to find programs, libraries and devices; no keys, no home."""
-    env = {"GOMP_SPINCOUNT": SPIN_COUNT}
-    env |= {name: environ[name] for name in _KEPT if environ.get(name)}
-    env |= {"HOME": tempfile.gettempdir(), "LANG": "C.UTF-8", "PYTHONUNBUFFERED": "1"}
-    if site.ENABLE_USER_SITE and os.path.isdir(site.getusersitepackages()):
-        env["PYTHONUSERBASE"] = site.getuserbase()
-    return env
+def _draft_tokens(card: Card) -> int:
+    wanted = card.defaults.get("draft_num_predict", DRAFT_TOKENS)
+    return wanted if isinstance(wanted, int) and wanted >= 0 else DRAFT_TOKENS
 
 
-_SWITCHES = (
-    ("--jinja",),
-    ("--metrics",),
-    ("--slots",),
-    ("--embeddings", "--embedding"),
-    ("--no-ui", "--no-webui"),
-    ("--no-kv-unified",),
-    ("--no-context-shift",),
-    ("--offline",),
-)
-"""Flags without a value, each with the names it had."""
+def _parts(card: Card) -> dict[str, Any]:
+    """What the model is made of beside its weights. No guesses means no draft model."""
+    projector = next((file.path for file in card.of_role("projector")), "")
+    tokens = _draft_tokens(card)
+    draft = next((file.path for file in card.of_role("draft")), "") if tokens else ""
+    return {
+        "adapters": [[file.path, file.scale] for file in card.of_role("adapter")],
+        "projector": projector,
+        "draft": draft,
+        "draft_tokens": tokens,
+        "template": card.template if card.own_template else "",
+    }
 
 
-def arguments(order: Mapping[str, Any], known: frozenset[str]) -> list[str]:
-    """Flags of llama-server for an order; a flag that this version lacks is left out.
+def _with_parts(card: Card) -> Card:
+    """The card with a footprint that counts adapters, projector and draft model.
 
-    The key of a TCP worker is not among them (it would show in the process list): llama-server
-    reads it from LLAMA_API_KEY.
+    A draft model has a KV cache too, whose size its file alone does not tell: it is taken to be to the
+    model's as the files are.
     """
-    host, _, port = order["address"].rpartition(":")
-    socket = order["address"].endswith(".sock")
-    wanted: list[tuple[str, str | None]] = [
-        ("--model", order["model"]),
-        ("--host", order["address"] if socket else host),
-        ("--port", None if socket else port),
-        ("--ctx-size", str(order["context_length"] * order["slots"])),
-        ("--parallel", str(order["slots"])),
-        ("--threads", str(order["threads"])),
-        ("--threads-batch", str(order["threads"])),
-        ("--batch-size", str(order["batch"])),
-        ("--ubatch-size", str(order["batch"])),
-        ("--cache-type-k", order["kv_cache_type"]),
-        ("--cache-type-v", order["kv_cache_type"]),
-        ("--gpu-layers", str(order["gpu_layers"]) if order["gpu_layers"] >= 0 else None),
-        ("--pooling", order["pooling"] or None),
-        ("--load-mode", None if order["mmap"] else "none"),
-        ("--cache-ram", "0"),
-    ]
-    switches = list(_SWITCHES)
-    if not order["mmap"] and "--load-mode" not in known:
-        switches.append(("--no-mmap",))
-    out: list[str] = []
-    for name, value in wanted:
-        if name in known and value is not None:
-            out += [name, value]
-    for names in switches:
-        out += [name for name in names if name in known][:1]
-    return out
+    extra = sum(file.size for role in ("adapter", "projector", "draft") for file in card.of_role(role))
+    if not extra:
+        return card
+    weights, kv = card.footprint.weights, card.footprint.kv_per_token
+    drafted = sum(file.size for file in card.of_role("draft"))
+    footprint = Footprint(weights + extra, kv + kv * drafted // max(weights, 1))
+    return dataclasses.replace(card, footprint=footprint)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..core.engine import Launch
+from ..core.errors import BadRequest
 from ..core.models import Card
 from ..core.requests import LoadOptions
 
@@ -67,4 +68,15 @@ class Recipe(Protocol):
         ...
 
 
-__all__ = ["Availability", "Recipe", "Room", "Settings"]
+def check_engine(card: Card, kind: str) -> None:
+    """Raise BadRequest if the model asks for another engine than ``kind``, the one in use."""
+    wanted = card.tuning.engine
+    if wanted not in ("", "auto", kind):
+        raise BadRequest(
+            f"The model asks for the engine '{wanted}', but this server runs '{kind}'.",
+            hint=f"Start the server with INHOUSE_ENGINE={wanted}, or make the model without an engine.",
+            param="model",
+        )
+
+
+__all__ = ["Availability", "Recipe", "Room", "Settings", "check_engine"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..core.errors import LoadFailed
-from . import llamacpp
+from . import llamacpp, native
 from .recipe import Availability, Recipe, Settings
 
 
@@ -16,7 +16,7 @@ def available(
 ) -> list[Availability]:
     """Every engine with what is known of it, best first. Runs a native binary once; blocking."""
     env = os.environ if environ is None else environ
-    return [llamacpp.native(settings.llama_server, env), llamacpp.wheel()]
+    return [native.find(settings.llama_server, env), llamacpp.wheel()]
 
 
 def choose(
@@ -36,7 +36,7 @@ def choose(
         return FakeRecipe(settings, state=state)
     tried: list[Availability] = []
     if settings.kind in ("auto", "native"):
-        tried.append(llamacpp.native(settings.llama_server, env))
+        tried.append(native.find(settings.llama_server, env))
         named = settings.kind == "auto" and settings.llama_server
         if not tried[-1].ok and named:
             raise _none(tried)

@@ -46,7 +46,26 @@ def parameters(order: Mapping[str, Any], engine: Any) -> Any:
     params.ui = False
     params.cache_ram_mib = 0  # memory that no plan has counted
     params.offline = True
+    _add_parts(params, order, engine)
     return params
+
+
+def _add_parts(params: Any, order: Mapping[str, Any], engine: Any) -> None:
+    """What the model is made of beside its weights."""
+    params.lora_adapters = [engine.CommonAdapterLoraInfo(path, scale) for path, scale in order["adapters"]]
+    if order["projector"]:
+        params.mmproj.path = order["projector"]
+        params.mmproj_use_gpu = order["gpu_layers"] != 0
+    if order["template"]:
+        params.chat_template = order["template"]
+    if order["draft"]:
+        params.speculative.types = [engine.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+        draft = params.speculative.draft
+        draft.mparams.path = order["draft"]
+        draft.n_max = order["draft_tokens"]
+        draft.n_gpu_layers = order["gpu_layers"]
+        draft.cpuparams.n_threads = draft.cpuparams_batch.n_threads = order["threads"]
+        draft.cache_type_k = draft.cache_type_v = params.cache_type_k
 
 
 def _end(*_: object) -> None:
