@@ -4,9 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
+from .errors import BadRequest
 from .models import Tuning
+
+OPTIONS: Final[Mapping[str, type]] = {
+    "num_ctx": int,
+    "num_batch": int,
+    "num_gpu": int,
+    "main_gpu": int,
+    "use_mmap": bool,
+    "num_thread": int,
+    "draft_num_predict": int,
+    "num_keep": int,
+    "seed": int,
+    "num_predict": int,
+    "top_k": int,
+    "top_p": float,
+    "min_p": float,
+    "typical_p": float,
+    "repeat_last_n": int,
+    "temperature": float,
+    "repeat_penalty": float,
+    "presence_penalty": float,
+    "frequency_penalty": float,
+    "stop": str,
+}
+"""Ollama's options by name with their types; ``stop`` is the one that may be said several times."""
+
+RETIRED: Final = frozenset(
+    {
+        "embedding_only",
+        "f16_kv",
+        "logits_all",
+        "low_vram",
+        "mirostat",
+        "mirostat_eta",
+        "mirostat_tau",
+        "numa",
+        "penalize_newline",
+        "tfs_z",
+        "use_mlock",
+        "vocab_only",
+    }
+)
+"""Options that Ollama gave up; they are skipped with a word about it where a model is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +70,17 @@ class FileRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Create:
-    """One order to make a model. None, ``""`` and empty tuples: what the base has stays.
+    """One order to make a model. What it leaves out (None, no ``base``, an empty tuple) stays as in the base.
 
     ``name`` is what to make. ``base`` is a model name or a source text, ``files`` weights instead of it
     (a GGUF, the parts of a split one, a projector, or safetensors with their configuration).
     ``draft`` or ``draft_model`` names the model that guesses ahead. ``template`` is as written, Go or
     Jinja; ``use_embedded_template`` asks for the one inside the weights and excludes ``template``.
     ``licence`` is added to the base's, ``parameters`` (options named and typed as Ollama's; ``stop`` is a
-    tuple) win over the base's one by one, ``messages``, ``system``, ``adapters`` and ``labels`` replace
-    the base's. ``aliases`` are further names for the result. ``quantize`` is a type as llama.cpp names it
-    and ``imatrix`` the importance matrix for it.
+    tuple) win over the base's one by one; ``messages``, ``system``, ``adapters`` and ``labels`` replace
+    the base's, and an empty ``system``, ``messages`` or ``labels`` that is not None takes them away.
+    ``aliases`` are further names for the result. ``quantize`` is a type as llama.cpp names it and
+    ``imatrix`` the importance matrix for it.
     """
 
     name: str
@@ -57,3 +101,32 @@ class Create:
     aliases: tuple[str, ...] = ()
     quantize: str = ""
     imatrix: FileRef | None = None
+
+
+def option(name: str, value: Any) -> Any:
+    """The value of a model's option in the type that it has; ``stop`` as a tuple of one or more.
+
+    Takes values already typed, as JSON and TOML give them. Raises BadRequest for a name that is not an
+    option, or a value of another type.
+    """
+    kind = OPTIONS.get(name)
+    param = f"parameters.{name[:40]}"
+    if kind is None:
+        shown = name[:40] if name.isprintable() else "?"
+        raise BadRequest(
+            f"unknown parameter '{shown}'", hint="Options are named as in Ollama: temperature.", param=param
+        )
+    if kind is str:
+        texts = (value,) if isinstance(value, str) else value
+        if isinstance(texts, list | tuple) and all(isinstance(text, str) for text in texts):
+            return tuple(texts)
+        raise BadRequest(f'option "{name}" must be of type array', hint="Send a list of texts.", param=param)
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 2**63
+    if kind is float and number:
+        return float(value)
+    if kind is int and number and value == int(value):
+        return int(value)
+    if kind is bool and isinstance(value, bool):
+        return value
+    wanted = {int: "integer", float: "float32", bool: "boolean"}[kind]
+    raise BadRequest(f'option "{name}" must be of type {wanted}', hint="", param=param)
