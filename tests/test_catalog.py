@@ -6,11 +6,11 @@ import dataclasses
 
 import pytest
 
-from inhouse.catalog import Catalog, check
+from inhouse.catalog import Catalog, check, dress
 from inhouse.core.errors import InvalidName, ModelNotFound, Unsupported
 from inhouse.core.messages import Image, Message, Text, Tool, ToolChoice
-from inhouse.core.models import Card, Footprint, ModelName
-from inhouse.core.requests import Chat, Complete, Embed, Load, Unload
+from inhouse.core.models import Card, Footprint, ModelName, Tuning
+from inhouse.core.requests import Chat, Complete, Embed, Load, LoadOptions, Unload
 from inhouse.store.store import Store
 from support import tiny_gguf
 from support.pulls import put
@@ -124,3 +124,81 @@ def test_what_a_model_cannot_do_is_refused_in_ollamas_words(request_, can, what,
 )
 def test_everything_else_is_let_through(request_, can):
     check(request_, card(can=can))
+
+
+SEEDS = (("user", "ping"), ("assistant", "pong"))
+GUIDED = dataclasses.replace(card(), system="Be brief.", messages=SEEDS)
+
+
+def said(request: Chat) -> list[tuple[str, str]]:
+    return [(m.role, m.text) for m in request.messages]
+
+
+def talk(*messages: tuple[str, str], **fields: object) -> Chat:
+    return Chat(model="m", messages=tuple(Message(role, (Text(text),)) for role, text in messages), **fields)
+
+
+def test_a_chat_begins_with_what_its_model_brings_along():
+    dressed = dress(talk(("user", "hi")), GUIDED)
+    assert said(dressed) == [("system", "Be brief."), *SEEDS, ("user", "hi")]
+
+
+def test_a_system_message_of_the_request_replaces_the_models_and_stays_first():
+    dressed = dress(talk(("system", "Be long."), ("user", "hi")), GUIDED)
+    assert said(dressed) == [("system", "Be long."), *SEEDS, ("user", "hi")]
+
+
+def test_a_later_system_message_does_not_count_as_the_first():
+    dressed = dress(talk(("user", "hi"), ("system", "x")), dataclasses.replace(GUIDED, messages=()))
+    assert [role for role, _ in said(dressed)] == ["system", "user", "system"]
+
+
+def test_a_model_without_texts_leaves_the_conversation_alone():
+    request = talk(("user", "hi"), n=2, think=False)
+    assert dress(request, card()) == request
+
+
+def test_an_answer_that_is_continued_by_its_context_gets_no_messages_twice():
+    dressed = dress(talk(("user", "hi"), context=(1, 2)), GUIDED)
+    assert said(dressed) == [("system", "Be brief."), ("user", "hi")]
+
+
+def test_a_strange_role_among_a_models_messages_speaks_for_the_user():
+    odd = dataclasses.replace(card(), messages=(("tool", "x"),))
+    assert said(dress(talk(("user", "hi")), odd)) == [("user", "x"), ("user", "hi")]
+
+
+def test_raw_text_is_never_dressed():
+    assert dress(COMPLETE, GUIDED) == COMPLETE
+    assert dress(INSERT, GUIDED) == INSERT
+
+
+OPTIONS = {"num_ctx": 4096, "num_batch": 64, "num_gpu": 0, "num_thread": 3, "use_mmap": False}
+
+
+@pytest.mark.parametrize("request_", [chat(), COMPLETE, Embed(model="m", inputs=("x",)), Load(model="m")])
+def test_load_options_come_from_the_models_defaults(request_):
+    loaded = dress(request_, dataclasses.replace(card(), defaults=OPTIONS)).load
+    assert loaded == LoadOptions(context_length=4096, batch=64, gpu_layers=0, threads=3, use_mmap=False)
+
+
+def test_the_tuning_comes_before_the_defaults_and_the_request_before_both():
+    tuning = Tuning(context_length=1024, gpu_layers=5, threads=7, keep_alive=60.0)
+    tuned = dataclasses.replace(card(), defaults=OPTIONS, tuning=tuning)
+    dressed = dress(chat(), tuned)
+    assert dressed.load == LoadOptions(context_length=1024, batch=64, gpu_layers=5, threads=7, use_mmap=False)
+    assert dressed.keep_alive == 60.0
+    asked = LoadOptions(context_length=9, batch=8, gpu_layers=-1, threads=6, use_mmap=True)
+    again = dress(chat(load=asked, keep_alive=0.0), tuned)
+    assert (again.load, again.keep_alive) == (asked, 0.0)
+
+
+@pytest.mark.parametrize(
+    "defaults",
+    [
+        {"num_ctx": 0, "num_batch": -1, "num_gpu": -1, "num_thread": 0, "use_mmap": None},
+        {"num_ctx": "big", "num_batch": True, "num_gpu": 2**40, "num_thread": float("nan"), "use_mmap": 1},
+    ],
+)
+def test_defaults_that_say_nothing_leave_it_to_the_server(defaults):
+    assert dress(chat(), dataclasses.replace(card(), defaults=defaults)).load == LoadOptions()

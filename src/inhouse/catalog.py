@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from typing import Any, Final
 
 from .core.errors import ModelNotFound, Unsupported
-from .core.messages import Image
+from .core.messages import Image, Message, Role, Text
 from .core.models import DEFAULT_TAG, Card
-from .core.requests import Chat, Complete, Request
+from .core.requests import Chat, Complete, LoadOptions, Request
 from .store import catalogue
 from .store.store import Store
+
+_ROLES: Final[dict[str, Role]] = {"system": "system", "user": "user", "assistant": "assistant"}
+_MOST: Final = 2**31 - 1
 
 
 class Catalog:
@@ -69,3 +74,52 @@ def check(request: Request, card: Card) -> None:
             raise _refuse(request, "generate", hint, "model")
         if request.suffix is not None and "insert" not in can:
             raise _refuse(request, "insert", "Leave 'suffix' out, or choose a code model.", "suffix")
+
+
+def dress(request: Request, card: Card) -> Request:
+    """The request with what its model brings along where the request itself says nothing. Pure.
+
+    A chat gets the model's messages before its own, and its system message if it has none. Options of
+    the load come from the model's tuning, else from its defaults (``num_ctx`` and the like); sampling
+    defaults are merged where the engine's body is made. As in Ollama, but that the system message is
+    always the first one: templates refuse another place.
+    """
+    keep_alive = card.tuning.keep_alive if request.keep_alive is None else request.keep_alive
+    request = dataclasses.replace(request, load=_load(request.load, card), keep_alive=keep_alive)
+    return _greeted(request, card) if isinstance(request, Chat) else request
+
+
+def _load(asked: LoadOptions, card: Card) -> LoadOptions:
+    tuning, defaults = card.tuning, card.defaults
+    use_mmap = defaults.get("use_mmap")
+    own: dict[str, Any] = {
+        "context_length": tuning.context_length or _whole(defaults.get("num_ctx"), 1),
+        "batch": _whole(defaults.get("num_batch"), 1),
+        "gpu_layers": _whole(defaults.get("num_gpu"), 0) if tuning.gpu_layers is None else tuning.gpu_layers,
+        "threads": tuning.threads or _whole(defaults.get("num_thread"), 1),
+        "use_mmap": use_mmap if isinstance(use_mmap, bool) else None,
+    }
+    return dataclasses.replace(
+        asked, **{name: value for name, value in own.items() if getattr(asked, name) is None}
+    )
+
+
+def _whole(value: object, least: int) -> int | None:
+    """A default as a number; what is below ``least`` means that the engine chooses."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= _MOST:
+        return None
+    return int(value)
+
+
+def _greeted(chat: Chat, card: Card) -> Chat:
+    """Token ids of an earlier answer (``context``) already hold the model's messages."""
+    has_system = chat.messages[:1] and chat.messages[0].role == "system"
+    first = chat.messages[:1] if has_system else ()
+    if not has_system and card.system:
+        first = (Message("system", (Text(card.system),)),)
+    seeds = () if chat.context else tuple(_seed(role, text) for role, text in card.messages)
+    return dataclasses.replace(chat, messages=(*first, *seeds, *chat.messages[1 if has_system else 0 :]))
+
+
+def _seed(role: str, text: str) -> Message:
+    return Message(_ROLES.get(role, "user"), (Text(text),))

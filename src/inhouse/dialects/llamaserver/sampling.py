@@ -26,6 +26,8 @@ NEUTRAL: dict[str, float] = {
     "frequency_penalty": 0.0,
 }
 _SEED_MAX = 2**32 - 1  # itself means random
+_UNSET = {"max_tokens": 0, "seed": -1}
+"""Up to these, a model's default says nothing, as in Ollama: no limit, a random seed."""
 
 
 def merged(sampling: Sampling, card: Card, field: str) -> Any:
@@ -35,7 +37,7 @@ def merged(sampling: Sampling, card: Card, field: str) -> Any:
         return own
     key = "num_predict" if field == "max_tokens" else field
     default = card.defaults.get(key)
-    if field == "max_tokens" and isinstance(default, int) and default < 0:
+    if field in _UNSET and isinstance(default, int) and default <= _UNSET[field]:
         default = None
     if default is not None:
         return default
