@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from .errors import BadRequest
+from .errors import BadRequest, Unsupported
 from .models import Tuning
 
 OPTIONS: Final[Mapping[str, type]] = {
@@ -50,6 +51,14 @@ RETIRED: Final = frozenset(
     }
 )
 """Options that Ollama gave up; they are skipped with a word about it where a model is made."""
+
+MESSAGE_ROLES: Final = ("system", "user", "assistant")
+COMPATIBLE: Final = (0, 33, 0)
+"""The Ollama whose model files and ``/api/create`` are followed: ``requires`` may ask for it at most."""
+
+_SEMVER: Final = re.compile(
+    r"v?(0|[1-9]\d*)(?:\.(0|[1-9]\d*))?(?:\.(0|[1-9]\d*))?(?:[-+][0-9A-Za-z.+-]+)?\Z", re.A
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +139,19 @@ def option(name: str, value: Any) -> Any:
         return value
     wanted = {int: "integer", float: "float32", bool: "boolean"}[kind]
     raise BadRequest(f'option "{name}" must be of type {wanted}', hint="", param=param)
+
+
+def check_requires(version: str) -> None:
+    """Whether a model that needs this version of Ollama can be made. Raises BadRequest, Unsupported."""
+    found = _SEMVER.match(version)
+    if len(version) > 80 or not found:
+        raise BadRequest(
+            "requires must be a valid semver (e.g. 0.14.0)", hint="It names a version.", param="requires"
+        )
+    if tuple(int(part or 0) for part in found.groups()) > COMPATIBLE:
+        ours = ".".join(map(str, COMPATIBLE))
+        raise Unsupported(
+            f"this model asks for a newer Ollama than the {ours} that is followed here",
+            hint="Leave 'requires' out if the model needs nothing of that version.",
+            param="requires",
+        )

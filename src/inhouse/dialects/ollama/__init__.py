@@ -5,6 +5,7 @@ docs/reference/api-ollama.md, and a test keeps it true. Where Ollama cuts a prom
 object carries ``warnings`` here.
 """
 
+from .create import CreateOrder, PushOrder, decode_create, decode_push
 from .errors import render_error
 from .manage import (
     Loaded,
@@ -23,17 +24,21 @@ from .manage import (
 from .requests import decode_chat, decode_embed, decode_embeddings, decode_generate
 
 __all__ = [
+    "CreateOrder",
     "Loaded",
     "PullEncoder",
     "PullOrder",
+    "PushOrder",
     "ShowOrder",
     "decode_chat",
     "decode_copy",
+    "decode_create",
     "decode_embed",
     "decode_embeddings",
     "decode_generate",
     "decode_name",
     "decode_pull",
+    "decode_push",
     "decode_show",
     "render_error",
     "render_ps",

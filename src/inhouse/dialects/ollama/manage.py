@@ -33,8 +33,14 @@ class Loaded:
 
 @dataclass(frozen=True, slots=True)
 class PullOrder:
+    """``insecure``: plain HTTP is accepted. Our own: ``fresh`` asks the source even where another
+    program has a copy, ``embedded_template`` prefers the template inside the weights."""
+
     model: str
     stream: bool
+    insecure: bool = False
+    fresh: bool = False
+    embedded_template: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +70,15 @@ def decode_copy(body: bytes) -> tuple[str, str]:
 
 
 def decode_pull(body: bytes) -> PullOrder:
-    """POST /api/pull. ``insecure`` is refused. Raises BadRequest."""
+    """POST /api/pull. Raises BadRequest."""
     fields = read_body(body)
-    fields.flag("insecure")
-    fields.refuse("insecure", False, why="Models are only fetched over verified connections.")
-    return PullOrder(read_model(fields), fields.flag("stream", True))
+    return PullOrder(
+        read_model(fields),
+        fields.flag("stream", True),
+        fields.flag("insecure", False),
+        fields.flag("fresh", False),
+        fields.flag("use_embedded_template", False),
+    )
 
 
 def _capabilities(card: Card) -> list[str]:
@@ -77,7 +87,7 @@ def _capabilities(card: Card) -> list[str]:
 
 def _details(card: Card) -> dict[str, Any]:
     return {
-        "parent_model": "",
+        "parent_model": card.parent,
         "format": card.format,
         "family": card.family,
         "families": [card.family] if card.family else [],
@@ -98,6 +108,18 @@ def _listed(card: Card) -> dict[str, Any]:
     }
 
 
+def _own(card: Card) -> dict[str, Any]:
+    """Fields of our own, where they say something."""
+    extra: dict[str, Any] = {"origin": card.origin} if card.origin else {}
+    if card.alias_of:
+        extra["alias_of"] = card.alias_of
+    if card.labels:
+        extra["labels"] = list(card.labels)
+    if any(file.in_place for file in card.files):
+        extra["in_place"] = True
+    return extra
+
+
 def render_version(version: str) -> bytes:
     """GET /api/version."""
     return dumps({"version": version})
@@ -107,7 +129,13 @@ def render_tags(cards: Iterable[Card]) -> bytes:
     """GET /api/tags: newest first."""
     newest = sorted(cards, key=lambda card: card.modified_at, reverse=True)
     models = [
-        {**_listed(c), "modified_at": stamp(c.modified_at), "capabilities": _capabilities(c)} for c in newest
+        {
+            **_listed(c),
+            "modified_at": stamp(c.modified_at),
+            "capabilities": _capabilities(c),
+            **_own(c),
+        }
+        for c in newest
     ]
     return dumps({"models": models})
 
@@ -154,8 +182,25 @@ def render_show(
             "tensors": [dict(tensor) for tensor in tensors],
             "capabilities": _capabilities(card),
             "modified_at": stamp(card.modified_at),
+            **_described(card),
         }
     )
+
+
+def _described(card: Card) -> dict[str, Any]:
+    """Where it comes from and what it is made of; paths stay inside."""
+    shown: dict[str, Any] = {**_own(card), "digest": card.digest, "vocabulary": card.vocabulary}
+    if card.messages:
+        shown["messages"] = [{"role": role, "content": content} for role, content in card.messages]
+    if card.projector_metadata:
+        shown["projector_info"] = dict(card.projector_metadata)
+    shown["files"] = [
+        {"role": f.role, "file": f.file, "digest": f.digest, "size": f.size, "in_place": f.in_place}
+        for f in card.files
+    ]
+    if card.revision:
+        shown["revision"] = card.revision
+    return shown
 
 
 def _is_long(value: Any) -> bool:

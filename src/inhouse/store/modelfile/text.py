@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from ..core.models import Card
+from ...core.models import Card
+from ..templates.quoting import quote
 
-_ESCAPES: Final = {
-    "\a": "\\a",
-    "\b": "\\b",
-    "\f": "\\f",
-    "\n": "\\n",
-    "\r": "\\r",
-    "\t": "\\t",
-    "\v": "\\v",
-    '"': '\\"',
-    "\\": "\\\\",
-}
-
-
-def _quoted(text: str) -> str:
-    """A text as Go's ``%q`` prints it."""
-    out = []
-    for char in text:
-        if char in _ESCAPES:
-            out.append(_ESCAPES[char])
-        elif char.isprintable():
-            out.append(char)
-        elif char < "\x80":
-            out.append(f"\\x{ord(char):02x}")
-        else:
-            out.append(f"\\u{ord(char):04x}" if char <= "\uffff" else f"\\U{ord(char):08x}")
-    return '"' + "".join(out) + '"'
+# A quoted value of a Modelfile ends where a line ends in quotes, so a text with such a line cannot be said.
+_ENDS_EARLY: Final = re.compile(r'"""[ \t\v\f]*[\r\n]')
 
 
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return _quoted(value)
+        return quote(value)
     if isinstance(value, float) and math.isfinite(value) and value.is_integer():
         return str(int(value))
     return str(value)
@@ -59,8 +37,10 @@ def parameters(card: Card) -> str:
     return "\n".join(f"{name:<30} {_value(value)}" for name, value in _pairs(card))
 
 
-def _block(text: str) -> str:
-    return f'"""{text}"""'
+def _block(keyword: str, text: str) -> str:
+    if _ENDS_EARLY.search('"""' + text, 1):
+        return f'# {keyword} has a line that ends in """, which no Modelfile can say: the one of FROM stays.'
+    return f'{keyword} """{text}"""'
 
 
 def render(card: Card) -> str:
@@ -72,10 +52,11 @@ def render(card: Card) -> str:
         f"FROM {card.name}",
     ]
     if card.template:
-        lines.append(f"TEMPLATE {_block(card.template)}")
+        lines.append(_block("TEMPLATE", card.template))
     if card.system:
-        lines.append(f"SYSTEM {_block(card.system)}")
+        lines.append(_block("SYSTEM", card.system))
     lines += [f"PARAMETER {name} {_value(value)}" for name, value in _pairs(card)]
+    lines += [_block(f"MESSAGE {role}", content) for role, content in card.messages]
     if card.licence:
-        lines.append(f"LICENSE {_block(card.licence)}")
+        lines.append(_block("LICENSE", card.licence))
     return "\n".join(lines) + "\n"
