@@ -59,6 +59,17 @@ class Numbers:
             out.byteswap()
         return out
 
+    def places(self, value: int) -> Iterator[int]:
+        """The indexes of one value, ascending; searches the bytes, for there may be 150,000 of others."""
+        wanted = struct.pack("<" + self.letter, value)
+        width = len(wanted)
+        at, end = self._start, self._start + self._count * width
+        while (at := self._data.find(wanted, at, end)) >= 0:
+            off = (at - self._start) % width
+            if not off:
+                yield (at - self._start) // width
+            at += width - off
+
 
 class Strings:
     """An array of strings as it lies in the buffer; five megabytes for a vocabulary, not fifty."""

@@ -14,8 +14,8 @@ from typing import Any, Final, Literal, NamedTuple
 from ..core.errors import Unsupported
 from .gguf import Header, Tensor, read_header
 from .gguf_bytes import malformed
-from .gguf_facts import Facts, architecture_of, inspect, metadata_of
 from .gguf_fields import MAX_LAYERS, Fields
+from .gguf_model import Facts, architecture_of, inspect, metadata_of
 from .gguf_parts import TensorRow
 
 Kind = Literal["model", "projector", "adapter", "imatrix", "vocab", "other"]

@@ -65,11 +65,9 @@ def control_tokens(fields: Fields) -> tuple[str, ...]:
     tokens, types = fields.values.get(_TOKENS), fields.values.get(_TYPES)
     if not isinstance(tokens, Strings) or not isinstance(types, Numbers):
         return ()
-    kinds = types.values()
     places: list[int] = []
     room = MAX_CONTROL_BYTES
-    for _ in range(kinds.count(CONTROL)):
-        place = kinds.index(CONTROL, places[-1] + 1 if places else 0)
+    for place in types.places(CONTROL):
         places.append(place)
         room -= tokens.length(place)
         if room < 0 or len(places) > MAX_CONTROL_TOKENS:
