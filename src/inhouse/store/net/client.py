@@ -18,7 +18,7 @@ from .fetch import HttpReader
 from .gate import Gate, Hop
 from .line import Broken, Line
 from .transfer import transfer
-from .wire import Answer, Request, Wire
+from .wire import HARMLESS, Answer, Request, Wire
 
 LIMIT: Final = 4 * 2**20
 REDIRECTS: Final = 5
@@ -26,12 +26,6 @@ MOVED: Final = frozenset({301, 302, 303, 307, 308})
 KEEPS_BODY: Final = frozenset({307, 308})
 ANSWER_TIME: Final = 120.0
 """Seconds within which a small answer must be complete."""
-
-HARMLESS: Final = frozenset(
-    {"accept", "accept-encoding", "content-type", "content-length", "content-range", "if-none-match"}
-    | {"if-range", "range", "user-agent"}
-)
-"""Headers that may go to another origin; whatever else there is may be a key."""
 
 CHUNK: Final = 2**18
 
@@ -155,19 +149,19 @@ class Client:
             except Broken as error:
                 may = not error.sent or request.method in retry.IDEMPOTENT
                 if failures == retry.TRIES or not may:
-                    raise unreachable(error, request.url) from error
-                wait = retry.backoff(failures, self.pause)
+                    raise retry.gave_up(error) from error
+                wait = retry.delay(error, failures, self.pause)
             else:
                 if not retry.should_retry(request.method, reply.status):
                     return reply
                 wait = self._wait(reply, failures)
-            retry.pause(wait, self.watch.stopped)
+            self.watch.stopped.wait(wait)
         raise AssertionError("the last try returns or raises")
 
     def _wait(self, reply: Reply, failures: int) -> float:
         asked = retry.retry_after(reply.headers)
         if asked is not None and asked > retry.PATIENCE:
-            raise retry.too_long(reply.status, asked)
+            raise retry.too_long(asked)
         if failures == retry.TRIES:
             raise SourceFailed(
                 f"The source keeps answering HTTP {reply.status}.",
@@ -183,15 +177,6 @@ class Client:
             answer.close()
             raise
         return Reply(answer.status, answer.headers, body, str(answer.hop.url))
-
-
-def unreachable(error: Broken, url: str) -> SourceFailed:
-    """The end of patience with a connection."""
-    return SourceFailed(
-        "The source cannot be reached or breaks off.",
-        hint="Check the network and try again; what was fetched is kept.",
-        detail=f"{url.partition('?')[0]}: {error}",
-    )
 
 
 def _body(answer: Answer, limit: int) -> bytes:

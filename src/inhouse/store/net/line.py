@@ -34,6 +34,10 @@ class Broken(Exception):
         self.retry_after = retry_after
 
 
+class NoRanges(Broken):
+    """The whole file came where a range of it was asked for."""
+
+
 class Line:
     """A connection. ``tick`` is called at least five times a second during every wait; what it raises
     ends the wait. ``stall``: seconds without a byte after which Broken is raised. ``until``: the time

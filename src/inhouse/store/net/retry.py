@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import email.utils
 import random
-import threading
 import time
 from collections.abc import Mapping
 from typing import Final
 
 from ...core.errors import SourceFailed
+from .line import Broken
 
 TRIES: Final = 5
 LONGEST: Final = 8.0
@@ -44,15 +44,28 @@ def should_retry(method: str, status: int) -> bool:
     return status in ALWAYS or (status in WHEN_SAFE and method in SAFE)
 
 
-def pause(seconds: float, stopped: threading.Event) -> None:
-    """Sleep, but not after a stop."""
-    stopped.wait(seconds)
+def delay(error: Broken, failures: int, unit: float) -> float:
+    """Seconds until the next try after a broken connection. Raises SourceFailed if it is too long."""
+    if error.retry_after is None:
+        return backoff(failures, unit)
+    if error.retry_after > PATIENCE:
+        raise too_long(error.retry_after) from error
+    return error.retry_after
 
 
-def too_long(status: int, seconds: float) -> SourceFailed:
+def too_long(seconds: float) -> SourceFailed:
     """The source wants more time than anybody waits for."""
     return SourceFailed(
-        f"The source is busy (HTTP {status}) and asks to come back in {seconds:.0f} s.",
+        f"The source is busy and asks to come back in {seconds:.0f} s.",
         hint="Try again later; what was fetched is kept.",
         retry_after=seconds,
+    )
+
+
+def gave_up(error: Broken) -> SourceFailed:
+    """The end of patience with a connection."""
+    return SourceFailed(
+        "The source cannot be reached or breaks off.",
+        hint="Check the network and try again; what was fetched is kept.",
+        detail=str(error),
     )

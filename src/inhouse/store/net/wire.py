@@ -19,6 +19,12 @@ from .line import Broken, Line
 IDLE: Final = 8
 AGENT: Final = "inhouse"
 
+HARMLESS: Final = frozenset(
+    {"accept", "accept-encoding", "content-type", "content-length", "content-range", "if-none-match"}
+    | {"if-range", "range", "user-agent"}
+)
+"""Headers that may go to another origin; whatever else there is may be a key."""
+
 Key = tuple[str, str, int, bool]
 
 
