@@ -6,6 +6,7 @@ import http.client
 import ssl
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.message import Message
@@ -91,13 +92,14 @@ class Answer:
 
 
 class Wire:
-    """Sends requests along admitted hops. Thread-safe; ``close`` ends idle connections."""
+    """Sends requests along admitted hops. Thread-safe; idle connections end with it, or with ``close``."""
 
     def __init__(self, stall: float) -> None:
         self.stall = stall
         self._context: ssl.SSLContext | None = None
         self._idle: list[tuple[Key, Line]] = []
         self._lock = threading.Lock()
+        weakref.finalize(self, _close, self._idle)
 
     def exchange(self, hop: Hop, request: Request, tick: Callable[[], None]) -> Answer:
         """Ask and return once the headers are here. Raises Broken, SourceFailed."""
@@ -112,9 +114,7 @@ class Wire:
 
     def close(self) -> None:
         with self._lock:
-            idle, self._idle = self._idle, []
-        for _, line in idle:
-            line.close()
+            _close(self._idle)
 
     def _ask(self, line: Line, hop: Hop, request: Request, tick: Callable[[], None]) -> Answer:
         now = time.monotonic()
@@ -155,6 +155,11 @@ class Wire:
             if self._context is None:
                 self._context = ssl.create_default_context()
             return self._context
+
+
+def _close(idle: list[tuple[Key, Line]]) -> None:
+    while idle:
+        idle.pop()[1].close()
 
 
 def _head(hop: Hop, request: Request) -> bytes:
