@@ -74,6 +74,14 @@ def is_machine(host: str) -> bool:
     return "." in host or ":" in host or host.lower() == "localhost"
 
 
+def is_text(text: str) -> bool:
+    """Whether a source text names a place in a registry, and not another kind of source."""
+    folded = text.lower()
+    host, slash, rest = text.partition("/")
+    machine = bool(slash) and "/" in rest and is_machine(host) and "://" not in text
+    return folded.startswith(("ollama:", "oci://", "docker://")) or (machine and _host(host) not in _OTHERS)
+
+
 def _invalid(text: str) -> InvalidName:
     shown = text[:80].encode("ascii", "backslashreplace").decode()
     return InvalidName(f"invalid model name: {shown}", hint=_HINT, param="model")
@@ -113,7 +121,7 @@ def parse(text: str) -> Place:
     path, at, digest = path.partition("@")
     *folders, last = path.split("/")
     model, colon, tag = last.partition(":")
-    if (colon and not tag) or (at and not digest):
+    if (colon and not tag) or (at and not digest) or not all((*folders, model)):
         raise _invalid(text)
     if at:
         try:
