@@ -41,7 +41,7 @@ _QUANT = re.compile(
     r"|MXFP4(?:_MOE)?|NVFP4|BF16|FP?(?:16|32)))(?=[./_-]|\Z)",
     re.IGNORECASE | re.ASCII,
 )
-_SIDECAR = re.compile(r"mmproj|\b(?:mtp|eagle3|dflash|dspark)-", re.IGNORECASE)
+_SIDECAR = re.compile(r"mmproj|(?<![a-z0-9])(?:mtp|eagle3|dflash|dspark)-", re.IGNORECASE)
 _DRAFT = re.compile(r"(?:\A|[._-])draft(?:[._-]|\Z)", re.IGNORECASE)
 _FULL: Final = {"FP16": "F16", "FP32": "F32"}
 

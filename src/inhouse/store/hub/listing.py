@@ -84,7 +84,7 @@ def _safetensors(files: Iterable[HubFile]) -> Picked:
         weights = [file for file in weights if not file.path.startswith("consolidated")]
     if not weights:
         raise Unsupported(
-            "The repository holds neither GGUF nor safetensors files.",
+            "There is neither a GGUF nor a safetensors model in it.",
             hint=ignored or "Look for a repository whose name ends in -GGUF.",
             param="model",
         )
