@@ -179,3 +179,69 @@ def model(seed: int = 0) -> bytes:
     """A valid file; another seed gives other weights, hence another digest."""
     weights = struct.pack("<I", seed) * (32 * 16)
     return llama(tensors=(Tensor("token_embd.weight", (32, 16), data=weights), *TENSORS[1:])).build()
+
+
+def u16(value: int) -> bytes:
+    return typed(U16, number(U16, value))
+
+
+def split_keys(number: int, count: int, tensors: int) -> dict[str, bytes]:
+    """The keys of one part of a split model; ``number`` from 0."""
+    return {
+        "split.no": u16(number),
+        "split.count": u16(count),
+        "split.tensors.count": typed(I32, struct.pack("<i", tensors)),
+    }
+
+
+def split(shares: Sequence[Sequence[Tensor]] = ((), TENSORS[:2], TENSORS[2:])) -> list[Tiny]:
+    """The valid model in several parts. Only the first has its keys; it may have no tensors."""
+    total = sum(map(len, shares))
+    out = []
+    for number, tensors in enumerate(shares):
+        keys = split_keys(number, len(shares), total)
+        out.append(Tiny(pairs() | keys if number == 0 else keys, tensors))
+    return out
+
+
+def projector(changes: Mapping[str, bytes | None] | None = None, **parts: Any) -> Tiny:
+    """A valid vision projector with keys changed, added or left out."""
+    keys: dict[str, bytes | None] = {
+        "general.architecture": string("clip"),
+        "general.type": string("mmproj"),
+        "clip.has_vision_encoder": flag(1),
+        "clip.projector_type": string("gemma3"),
+        "clip.vision.image_size": u32(224),
+        "clip.vision.patch_size": u32(14),
+        "clip.vision.embedding_length": u32(32),
+        "clip.vision.feed_forward_length": u32(64),
+        "clip.vision.block_count": u32(1),
+        "clip.vision.attention.head_count": u32(4),
+        "clip.vision.attention.layer_norm_epsilon": f32(1e-6),
+        "clip.vision.image_mean": array(F32, [0.5, 0.5, 0.5]),
+        "clip.vision.image_std": array(F32, [0.5, 0.5, 0.5]),
+        **(changes or {}),
+    }
+    kept = {key: value for key, value in keys.items() if value is not None}
+    return replace(Tiny(kept, (Tensor("v.blk.0.attn_q.weight", (32, 32)),)), **parts)
+
+
+LORA = (
+    Tensor("blk.0.attn_q.weight.lora_a", (32, 4)),
+    Tensor("blk.0.attn_q.weight.lora_b", (4, 32)),
+    Tensor("token_embd.weight.lora_a", (4, 16)),
+    Tensor("token_embd.weight.lora_b", (4, 32)),
+)
+
+
+def adapter(changes: Mapping[str, bytes | None] | None = None, **parts: Any) -> Tiny:
+    """A valid LoRA adapter of rank 4 for the valid model."""
+    keys: dict[str, bytes | None] = {
+        "general.architecture": string("llama"),
+        "general.type": string("adapter"),
+        "adapter.type": string("lora"),
+        "adapter.lora.alpha": f32(8.0),
+        **(changes or {}),
+    }
+    kept = {key: value for key, value in keys.items() if value is not None}
+    return replace(Tiny(kept, LORA), **parts)

@@ -65,7 +65,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
 def _kv_per_token(fields: Fields, arch: str, layers: int, width: int) -> int:
     """Bytes of f16 keys and values for one token: the sum over the layers that attend."""
-    if arch in _RECURRENT or fields.values.get(f"{arch}.attention.causal") is False:
+    causal = f"{arch}.attention.causal"
+    if arch in _RECURRENT or (causal in fields.values and not fields.flag(causal)):
         return 0
     heads = fields.per_layer(f"{arch}.attention.head_count", layers)
     kv_heads = fields.per_layer(f"{arch}.attention.head_count_kv", layers, heads)

@@ -58,6 +58,8 @@ def _check_others(fields: Fields, count: int) -> None:
     for key, value in fields.values.items():
         if key.startswith(_PREFIX) and key.endswith("_token_id") and value != NO_TOKEN:
             fields.whole(key, -1, count - 1)
+        elif key.startswith(f"{_PREFIX}add_"):
+            fields.flag(key)
 
 
 def control_tokens(fields: Fields) -> tuple[str, ...]:
