@@ -55,6 +55,12 @@ class Client:
         self.gate = Gate(watch, own_hosts)
         self.wire = Wire(watch.policy.stall)
 
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """End idle connections; the client stays usable."""
         self.wire.close()

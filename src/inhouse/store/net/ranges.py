@@ -25,7 +25,7 @@ PROGRESS: Final = 4096
 BUFFER: Final = 2**20
 BUFFER_LEAST: Final = 2**14
 IDLE: Final = 0.1
-LINGER: Final = 5.0
+LINGER: Final = 2.0
 
 
 class Taken(Exception):
