@@ -29,10 +29,11 @@ ALLOWED: dict[str, set[str]] = {
     "server.manage": {
         "core", "dialects", "runtime", "catalog", "config", "store", "ledger", "fleet", "machine", "server",
     },
-    "cli": {"core", "config", "compose"},
+    "cli": {"core", "config", "compose", "store"},
+    "workshop": {"core", "engines", "store"},
     "compose": {
         "core", "dialects", "router", "ledger", "store", "machine", "engines", "fleet", "upstream", "catalog",
-        "runtime", "server", "config",
+        "runtime", "server", "config", "workshop",
     },
 }  # fmt: skip
 LAZY = {"engines/registry.py", "cli"}
@@ -101,6 +102,13 @@ def test_upstream_knows_only_client_halves() -> None:
         for target, _, line in imports(path):
             if target.startswith("dialects."):
                 assert target.startswith("dialects.llamaserver"), f"{path.name}:{line} {target}"
+
+
+def test_the_command_line_knows_of_the_store_only_how_model_files_are_written() -> None:
+    for path in (SRC / "cli").rglob("*.py"):
+        for target, _, line in imports(path):
+            if target.startswith("store"):
+                assert target.startswith("store.modelfile"), f"{path.name}:{line} {target}"
 
 
 def test_core_uses_the_standard_library_only() -> None:

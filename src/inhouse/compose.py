@@ -33,6 +33,7 @@ from .runtime import Runtime
 from .server import logs
 from .server.guard import Guard
 from .upstream import WorkerEngine
+from .workshop import Workshop
 
 log = logging.getLogger("inhouse.server")
 
@@ -66,7 +67,13 @@ class House:
         self._sockets = sockets
         self._machine = machine.detect()
         self.recipe = registry.choose(config.engine, state=config.home)
-        self.store = store.Store(config.home)
+        self.token = secrets.token_hex(32)
+        self.store = store.Store(
+            config.home,
+            policy=self._policy(),
+            workshop=Workshop(config.engine, config.home),
+            build=self.recipe.build,
+        )
         self.catalog = catalog.Catalog(self.store, self.recipe.cards())
         fleet = config.fleet
         self.fleet = Fleet(
@@ -87,10 +94,23 @@ class House:
         self.runtime = Runtime(
             resolve=self.catalog.resolve,
             check=catalog.check,
+            dress=catalog.dress,
             route=router.route,
             lease=self.fleet.lease,
             stop=self.fleet.stop,
             sink=self.meter.record,
+        )
+
+    def _policy(self) -> store.Policy:
+        """What the configuration lets pulls do."""
+        settings = self.config.store
+        return store.Policy(
+            hosts=settings.pull_hosts,
+            rate=store.Throttle(settings.pull_rate),
+            streams=max(1, settings.pull_streams),
+            stall=settings.pull_stall,
+            room=self._memory,
+            folders=tuple(Path(folder).expanduser() for folder in settings.model_folders),
         )
 
     def _memory(self) -> int:
@@ -98,6 +118,8 @@ class House:
 
     def _launch(self, card: Card, options: LoadOptions) -> Launch:
         """How to start a worker for ``card``; called in a thread."""
+        if card.files:
+            self.store.check(card)
         room = Room(memory=self._memory(), cores=self._machine.physical_cores)
         address, secret = self._address()
         return self.recipe.launch(card, options, room=room, address=address, secret=secret)
@@ -141,6 +163,7 @@ class House:
             machine=self.report,
             draining=lambda: self.stopping,
             build={"engine": self.recipe.name, "engine_build": self.recipe.build},
+            token=self.token,
         )
         return Guard(server.App(services), self.config.server, loopback=loopback, touch=activity.touch)
 
@@ -179,12 +202,14 @@ def _check_public(config: Config, host: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _announced(config: Config, address: tuple[str, int]) -> AsyncGenerator[None, None]:
-    """Tell the command line where this server is, while it runs."""
+async def _announced(config: Config, address: tuple[str, int], token: str) -> AsyncGenerator[None, None]:
+    """Tell the command line where this server is, while it runs, and how to prove that it may read this."""
     path = config.home / "server.json"
     facts = {"host": address[0], "port": address[1], "pid": os.getpid(), "version": __version__}
     aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(facts))
+    aside.unlink(missing_ok=True)
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(json.dumps({**facts, "token": token}))
     aside.replace(path)
     try:
         yield
@@ -211,7 +236,7 @@ async def _serve(config: Config, house: House, sock: Any) -> None:
     tasks = []
     if config.server.idle_exit:
         tasks.append(asyncio.create_task(_end_when_idle(config.server.idle_exit, activity, running.stop)))
-    async with _announced(config, (host, port)):
+    async with _announced(config, (host, port), house.token):
         log.info(
             "Inhouse %s listens on http://%s:%d", __version__, host if ":" not in host else f"[{host}]", port
         )

@@ -169,6 +169,29 @@ class Engine:
 
 
 @dataclass(frozen=True, slots=True)
+class Store:
+    pull_hosts: tuple[str, ...] = _setting(
+        (),
+        "INHOUSE_PULL_HOSTS",
+        "Hosts on loopback or private networks that API clients may pull from and push to: host,"
+        " host:port or *, comma-separated.",
+        _names,
+    )
+    pull_rate: int = _setting(
+        0, "INHOUSE_PULL_RATE", "Bytes per second that all pulls together may take; 0: no limit.", size
+    )
+    pull_streams: int = _setting(
+        4, "INHOUSE_PULL_STREAMS", "Parallel connections for one large file.", _whole
+    )
+    pull_stall: float = _setting(
+        30.0, "INHOUSE_PULL_STALL", "A connection without a byte for so long is made anew.", duration
+    )
+    model_folders: tuple[str, ...] = _setting(
+        (), "INHOUSE_MODEL_FOLDERS", "Folders whose files API clients may name, comma-separated.", _names
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     level: str = _setting(
         "info",
@@ -187,6 +210,7 @@ class Config:
     server: Server = field(default_factory=Server)
     fleet: Fleet = field(default_factory=Fleet)
     engine: Engine = field(default_factory=Engine)
+    store: Store = field(default_factory=Store)
     log: Log = field(default_factory=Log)
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -203,7 +227,13 @@ class Setting:
     secret: bool
 
 
-_SECTIONS: dict[str, type[Any]] = {"server": Server, "fleet": Fleet, "engine": Engine, "log": Log}
+_SECTIONS: dict[str, type[Any]] = {
+    "server": Server,
+    "fleet": Fleet,
+    "engine": Engine,
+    "store": Store,
+    "log": Log,
+}
 
 
 def settings() -> Iterator[Setting]:

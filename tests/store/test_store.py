@@ -26,7 +26,7 @@ def home(tmp_path):
 def test_an_absent_home_is_an_empty_store(home):
     store = Store(home)
     assert store.cards() == []
-    assert store.verify() == []
+    assert store.problems() == []
     assert not home.exists()
 
 
@@ -125,12 +125,14 @@ def test_copying_onto_itself_changes_nothing(home):
     assert store.get(name("tiny")) == before
 
 
-def test_copying_over_a_model_drops_its_weights(home):
+def test_copying_over_a_model_keeps_its_weights_until_a_prune(home):
     put(home, "a", tiny_gguf.model(1))
     put(home, "b", tiny_gguf.model(2))
     store = Store(home)
     old = Path(store.get(name("b")).weights)
     store.copy(name("a"), name("b"))
+    assert old.exists()
+    store.prune()
     assert not old.exists()
 
 
@@ -144,33 +146,33 @@ def test_a_model_without_its_weights_is_not_listed_and_says_so(home):
     assert store.cards() == []
     with pytest.raises(StoreError, match="missing or cut short"):
         store.get(name("tiny"))
-    assert [p.what for p in store.verify()] == ["the weights are missing or cut short"]
+    assert [p.what for p in store.problems()] == ["the weights are missing or cut short"]
 
 
 def test_every_flipped_bit_is_found_by_verify(home):
     digest = put(home, "tiny", tiny_gguf.model(1))
     store = Store(home)
-    assert store.verify() == []
+    assert store.problems() == []
     weights = Path(store.get(name("tiny")).weights)
     data = bytearray(weights.read_bytes())
     data[len(data) // 2] ^= 1
     weights.chmod(0o600)
     weights.write_bytes(data)
-    (problem,) = store.verify()
+    (problem,) = store.problems()
     assert problem.model == "tiny:latest"
     assert digest in problem.what
-    assert "inhouse pull" in problem.fix
+    assert problem.fix == "inhouse verify --repair"
 
 
 def mangled(data: dict[str, object]) -> list[bytes]:
-    weights = {"digest": "sha256:../../../etc/passwd", "size": 1, "file": "x"}
+    parts = [{"role": "model", "digest": "sha256:../../../etc/passwd", "size": 1, "file": "x"}]
     return [
         b"",
         b"null",
         b"{" * 100_000,
         b'{"name": "tiny", "manifest": {}}',
-        json.dumps(data | {"manifest": data["manifest"] | {"weights": weights}}).encode(),
-        json.dumps(data | {"manifest": data["manifest"] | {"schema": 2}}).encode(),
+        json.dumps(data | {"manifest": data["manifest"] | {"parts": parts}}).encode(),
+        json.dumps(data | {"manifest": data["manifest"] | {"schema": 3}}).encode(),
         json.dumps(data | {"name": "../x"}).encode(),
         json.dumps(data | {"name": "other"}).encode(),
         b"\xff" * 10,
@@ -187,7 +189,7 @@ def test_a_mangled_manifest_harms_nobody_else(home):
         assert [str(c.name) for c in store.cards()] == ["good:latest"]
         with pytest.raises(StoreError):
             store.get(name("tiny"))
-        assert [p.model for p in store.verify()] == ["inhouse/library/tiny/latest"]
+        assert [p.model for p in store.problems()] == ["inhouse/library/tiny/latest"]
 
 
 @pytest.mark.parametrize("kind", ["file", "loop"])
@@ -199,7 +201,7 @@ def test_a_models_folder_that_is_none_is_one_clear_error(home, kind):
     else:
         models.symlink_to(models)
     store = Store(home)
-    for act in (store.cards, store.verify, lambda: store.remove(name("x"))):
+    for act in (store.cards, store.problems, lambda: store.remove(name("x"))):
         with pytest.raises(StoreError) as caught:
             act()
         assert str(home) not in caught.value.message
@@ -332,7 +334,7 @@ def test_kill_9_at_any_time_leaves_a_store_that_verifies(home):
         child.kill()
         child.communicate()
         store = Store(home)
-        assert store.verify() == []
+        assert store.problems() == []
         store.copy(store.cards()[0].name, name("after")) if store.cards() else None
         assert all(Path(c.weights).exists() for c in store.cards())
 

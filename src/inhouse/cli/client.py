@@ -13,7 +13,7 @@ import queue
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from .. import __version__
 from ..core.errors import (
@@ -46,16 +46,26 @@ _KINDS: dict[int, type[InhouseError]] = {
 }
 
 
-class Client:
-    """One server. Each call is a connection of its own: a command makes two or three."""
+class Readable(Protocol):
+    def read(self, size: int = -1, /) -> bytes: ...
 
-    def __init__(self, host: str, port: int, *, key: str = "", tls: bool = False) -> None:
+
+class Client:
+    """One server. Each call is a connection of its own: a command makes two or three.
+
+    ``token`` is what the server of this user on this machine wrote down: with it paths may be named.
+    """
+
+    def __init__(self, host: str, port: int, *, key: str = "", tls: bool = False, token: str = "") -> None:
         if not key.isascii() or any(c in key for c in "\r\n"):
             raise BadRequest("the API key has characters that no key has", hint="Check INHOUSE_API_KEY.")
         self.host, self.port, self.tls = host, port, tls
         self._headers = {"User-Agent": f"inhouse/{__version__}", "Accept": "application/json"}
         if key:
             self._headers["Authorization"] = f"Bearer {key}"
+        self.is_local = bool(token)
+        if token:
+            self._headers["X-Inhouse-Local"] = token
 
     @property
     def address(self) -> str:
@@ -77,17 +87,50 @@ class Client:
         """POST and read the answer line by line. Close the stream to cancel."""
         return Stream(self.address, *self._send("POST", path, body, None))
 
+    def upload(self, path: str, file: Readable, size: int) -> Any:
+        """POST a file as it is; the JSON of the answer, None where it is empty."""
+        with self._translated(), contextlib.closing(self._connection(None)) as connection:
+            headers = self._headers | {
+                "Content-Type": "application/octet-stream",
+                "Content-Length": str(size),
+            }
+            # A refusal may come before the end of the body: what it says matters, not the broken pipe.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                connection.request("POST", path, file, headers)
+            answer = connection.getresponse()
+            text = answer.read(2**20)
+            if answer.status >= 300:
+                raise _refusal(answer.status, text, None)
+            return _json(text) if text.strip() else None
+
+    @contextlib.contextmanager
+    def download(self, path: str, body: Any) -> Iterator[http.client.HTTPResponse]:
+        """POST and hand out the answer to be read in pieces."""
+        sock, answer = self._send("POST", path, body, None)
+        with contextlib.closing(sock), contextlib.closing(answer), self._translated():
+            yield answer
+
+    def has(self, path: str) -> bool:
+        """Whether a HEAD finds something."""
+        with self._translated(), contextlib.closing(self._connection(30.0)) as connection:
+            connection.request("HEAD", path, headers=self._headers)
+            return connection.getresponse().status < 300
+
+    def _connection(self, timeout: float | None) -> http.client.HTTPConnection:
+        kind = http.client.HTTPSConnection if self.tls else http.client.HTTPConnection
+        connection = kind(self.host, self.port, timeout=min(timeout or 10.0, 10.0))
+        connection.connect()
+        connection.sock.settimeout(timeout)
+        return connection
+
     def _send(
         self, method: str, path: str, body: Any, timeout: float | None
     ) -> tuple[socket.socket, http.client.HTTPResponse]:
-        kind = http.client.HTTPSConnection if self.tls else http.client.HTTPConnection
         with self._translated(), contextlib.ExitStack() as stack:
-            connection = kind(self.host, self.port, timeout=min(timeout or 10.0, 10.0))
+            connection = self._connection(timeout)
             stack.callback(connection.close)
-            connection.connect()
             # Kept by ourselves: http.client forgets its socket when the server wants to close.
             sock: socket.socket = connection.sock
-            sock.settimeout(timeout)
             payload = None if body is None else json.dumps(body).encode()
             headers = self._headers | ({"Content-Type": "application/json"} if payload else {})
             connection.request(method, path, payload, headers)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from ..core.errors import InhouseError, NotFound
-from . import output
+from . import output, places
 from .client import Client
 
 if TYPE_CHECKING:
@@ -55,6 +55,32 @@ class Bars:
             self._tasks[key] = self._progress.add_task(status, total=int(total), completed=done)
 
 
+class Counting:
+    """A file that tells how much of it was read."""
+
+    def __init__(self, file: IO[bytes], count: Callable[[int], None]) -> None:
+        self._file, self._count = file, count
+
+    def read(self, size: int = -1, /) -> bytes:
+        data = self._file.read(size)
+        self._count(len(data))
+        return data
+
+
+@contextlib.contextmanager
+def counted(label: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar for bytes that this program itself moves."""
+    done = 0
+    with display() as bars:
+
+        def count(more: int) -> None:
+            nonlocal done
+            done += more
+            bars.show({"status": label, "total": total, "completed": done})
+
+        yield count
+
+
 @contextlib.contextmanager
 def display() -> Iterator[Display]:
     """Bars for a person, nothing for a program."""
@@ -84,24 +110,37 @@ def display() -> Iterator[Display]:
         yield Bars(progress)
 
 
-def pull(client: Client, model: str) -> str:
-    """Pull ``model`` and return the name it has here. Raises what the server reports."""
+def job(client: Client, path: str, body: dict[str, Any], again: str) -> dict[str, Any]:
+    """Start a long job and show how far it is; the last event. ``again`` says how to go on with it.
+
+    Raises what the server reports.
+    """
     last: dict[str, Any] = {}
-    try:
-        with display() as bars, client.stream("/api/pull", {"model": model, "stream": True}) as stream:
-            for last in stream.events():
-                bars.show(last)
-    except NotFound as error:
-        raise NotFound(error.message, hint="Check the name; see: inhouse pull --help") from error
+    with display() as bars, client.stream(path, {**body, "stream": True}) as stream:
+        for last in stream.events():
+            bars.show(last)
     if last.get("status") != "success":
-        raise InhouseError("the pull broke off", hint=f"It goes on where it was: inhouse pull {model}")
-    return str(last.get("model") or model)
+        raise InhouseError("the work broke off", hint=again)
+    return last
+
+
+def pull(client: Client, model: str, **options: bool) -> str:
+    """Pull ``model`` and return the name it has here. Raises what the server reports."""
+    asked = {"model": places.meant(model, client), **{name: True for name, on in options.items() if on}}
+    try:
+        last = job(client, "/api/pull", asked, f"It goes on where it was: inhouse pull {model}")
+    except NotFound as error:
+        raise NotFound(
+            error.message, hint=error.hint or "Check the name; see: inhouse pull --help"
+        ) from error
+    return str((last.get("result") or {}).get("model") or model)
 
 
 def ensure(client: Client, model: str) -> tuple[str, dict[str, Any]]:
     """The model's name here and what /api/show says of it, pulled first when it is missing."""
+    wanted = places.meant(model, client)
     try:
-        return model, client.call("POST", "/api/show", {"model": model})
+        return wanted, client.call("POST", "/api/show", {"model": wanted})
     except NotFound:
         name = pull(client, model)
         return name, client.call("POST", "/api/show", {"model": name})

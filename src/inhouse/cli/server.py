@@ -119,7 +119,15 @@ def record_of(home: Path) -> dict[str, Any] | None:
 
 def _client(config: Config, host: str, port: int, *, tls: bool = False) -> Client:
     everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 (not bound here)
-    return Client(everywhere.get(host, host), port, key=config.server.api_key, tls=tls)
+    host = everywhere.get(host, host)
+    token = _token(config.home, port) if _is_loopback(host) and not tls else ""
+    return Client(host, port, key=config.server.api_key, tls=tls, token=token)
+
+
+def _token(home: Path, port: int) -> str:
+    """What the server of this home wrote down for its own user, if that is the one meant."""
+    record = record_of(home) or {}
+    return str(record.get("token") or "") if record.get("port") == port else ""
 
 
 def _is_loopback(host: str) -> bool:

@@ -60,6 +60,25 @@ def models(entries: Sequence[Json], now: datetime) -> str:
     return output.table(("NAME", "ID", "SIZE", "MODIFIED"), rows)
 
 
+def all_models(entries: Sequence[Json], others: Sequence[Json], now: datetime) -> str:
+    """The table of ``inhouse list --all``: ours with where they come from, then those of others."""
+    rows = [
+        (
+            str(m.get("name", "")),
+            str(m.get("digest", ""))[:12],
+            output.human_size(int(m.get("size") or 0)),
+            ago(str(m.get("modified_at", "")), now),
+            f"alias of {m['alias_of']}" if m.get("alias_of") else str(m.get("origin") or "-"),
+        )
+        for m in entries
+    ]
+    for m in others:
+        at = datetime.fromtimestamp(float(m.get("modified_at") or 0), UTC).isoformat()
+        size = output.human_size(int(m.get("size") or 0))
+        rows.append((str(m.get("name", "")), "-", size, ago(at, now), f"in place: {m.get('program', '')}"))
+    return output.table(("NAME", "ID", "SIZE", "MODIFIED", "ORIGIN"), rows)
+
+
 def processor(size: int, on_gpu: int) -> str:
     """Where a model's bytes are: ``100% GPU``, ``41%/59% CPU/GPU``."""
     if on_gpu <= 0 or size <= 0:

@@ -25,8 +25,8 @@ class ModelName:
 
     Grammar: namespace, model and tag are 1..128 of ``A-Za-z0-9_.-``, the first one alphanumeric and
     never two dots in a row; with a host (which may carry a port) the namespace may have several such
-    parts, ``/`` between them, 200 characters in all. Defaults: ``inhouse/library/…:latest``. The short form leaves the
-    defaults out; the safe path is four folders, lower case.
+    parts, ``/`` between them, 200 characters in all. Defaults: ``inhouse/library/…:latest``. The short
+    form leaves the defaults out; the safe path is four folders, lower case.
     """
 
     host: str
@@ -133,6 +133,7 @@ class Card:
     is Jinja; ``own_template`` says that it replaces the one inside the weights.
     ``defaults``: options of the model itself (temperature, stop ...), named as in Ollama's options.
     ``messages``: (role, content) that every chat begins with. ``labels``: tags for policies.
+    ``alias_of``: the model that this name follows.
     """
 
     name: ModelName
@@ -162,6 +163,7 @@ class Card:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     tuning: Tuning = field(default_factory=Tuning)
     labels: tuple[str, ...] = ()
+    alias_of: str = ""
     files: tuple[CardFile, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     projector_metadata: Mapping[str, Any] = field(default_factory=dict)

@@ -141,6 +141,11 @@ class Fields:
         self._seen.add(name)
         return self._body.get(name)
 
+    def whole_object(self) -> Mapping[str, Any]:
+        """All fields as they came; all count as read."""
+        self._seen.update(self._body)
+        return self._body
+
     def has(self, name: str) -> bool:
         """Whether the field is there and not null."""
         return self._body.get(name) is not None

@@ -32,6 +32,7 @@ class AnyRow(Protocol):
     summary: str
     body: str
     stream: str
+    upload: str
 
 
 def document(rows: Iterable[AnyRow]) -> dict[str, Any]:
@@ -55,7 +56,7 @@ def document(rows: Iterable[AnyRow]) -> dict[str, Any]:
 def _operation(row: AnyRow, method: str) -> dict[str, Any]:
     ok: dict[str, Any] = {"description": "OK", "headers": {"x-request-id": {"schema": {"type": "string"}}}}
     text = {"/metrics": "text/plain", "/docs": "text/html", "/": "text/plain"}.get(row.path)
-    if method != "HEAD" and row.path not in ("/api/copy", "/api/delete"):
+    if method != "HEAD" and row.path not in ("/api/copy", "/api/delete", "/api/blobs/{digest}"):
         ok["content"] = {text or "application/json": {"schema": {} if text is None else {"type": "string"}}}
         if row.stream:
             ok["content"][row.stream] = {"schema": {}}
@@ -72,6 +73,9 @@ def _operation(row: AnyRow, method: str) -> dict[str, Any]:
         if row.body in EXAMPLES:
             content["example"] = EXAMPLES[row.body]
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}
+    if row.upload:
+        binary = {row.upload: {"schema": {"type": "string", "format": "binary"}}}
+        operation["requestBody"] = {"required": True, "content": binary}
     if row.path.endswith("}"):
         name = row.path[row.path.index("{") + 1 : -1]
         operation["parameters"] = [

@@ -29,6 +29,8 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?\Z", re.AS
 _LOCAL_SCHEMES = ("app", "file", "tauri", "vscode-webview", "vscode-file")
 _LOCAL_NAMES = ("localhost", "127.0.0.1", "0.0.0.0", "::1")  # noqa: S104
 _OPEN = frozenset({"/health"})
+_UPLOADS = ("/api/blobs/", "/api/import")
+_BINARY = ("application/octet-stream", "application/x-tar")
 _ALLOWED_HEADERS = (
     b"authorization, content-type, user-agent, accept, x-requested-with, x-api-key, x-request-id"
 )
@@ -174,6 +176,8 @@ class Guard:
         kind = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
         site = header(scope, b"sec-fetch-site")
         from_page = origin is not None or site not in (None, "none", "same-origin")
+        if kind in _BINARY and scope["path"].startswith(_UPLOADS):
+            return  # no type that a page could send without a preflight
         if kind == "application/json" or (
             not from_page and kind in ("", "application/x-www-form-urlencoded")
         ):

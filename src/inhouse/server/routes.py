@@ -12,7 +12,7 @@ from .answers import Receive, Scope, Send
 from .documents import docs_page, openapi_document
 from .generate import Generate
 from .health import health, metrics, root
-from .manage import models, state
+from .manage import jobs, models, state, upkeep, uploads
 
 if TYPE_CHECKING:
     from .manage.services import Services
@@ -25,7 +25,8 @@ class Endpoint(Protocol):
 @dataclass(frozen=True, slots=True)
 class Row:
     """One line of the table. ``body`` names the schema of the request in the OpenAPI document,
-    ``stream`` the media type of a streamed answer. A path may end in ``{name}``: the rest."""
+    ``stream`` the media type of a streamed answer, ``upload`` that of a body
+    that is no JSON and of any length. A path may end in ``{name}``: the rest."""
 
     methods: tuple[str, ...]
     path: str
@@ -34,11 +35,13 @@ class Row:
     summary: str
     body: str = ""
     stream: str = ""
+    upload: str = ""
 
 
 _READ = ("GET", "HEAD")
 _SSE = "text/event-stream"
 _NDJSON = "application/x-ndjson"
+_OCTETS = "application/octet-stream"
 
 
 def _openai(decode: str) -> Generate:
@@ -86,11 +89,28 @@ ROUTES: tuple[Row, ...] = (
     Row(_READ, "/api/tags", models.tags, "Ollama", "List models"),
     Row(("POST",), "/api/show", models.show, "Ollama", "Facts of a model", "OllamaShow"),
     Row(_READ, "/api/ps", state.ps, "Ollama", "Loaded models"),
-    Row(("POST",), "/api/pull", models.pull, "Ollama", "Pull a model", "OllamaPull", _NDJSON),
+    Row(("POST",), "/api/pull", jobs.pull, "Ollama", "Pull a model", "OllamaPull", _NDJSON),
+    Row(("POST",), "/api/push", jobs.push, "Ollama", "Push a model to a registry", "OllamaPush", _NDJSON),
+    Row(("POST",), "/api/create", jobs.create, "Ollama", "Create a model", "OllamaCreate", _NDJSON),
+    Row(("HEAD",), "/api/blobs/{digest}", uploads.has_blob, "Ollama", "Whether a blob is here"),
+    Row(("POST",), "/api/blobs/{digest}", uploads.take_blob, "Ollama", "Upload a blob", "", "", _OCTETS),
     Row(("POST",), "/api/copy", models.copy, "Ollama", "Copy a model", "OllamaCopy"),
     Row(("DELETE",), "/api/delete", models.delete, "Ollama", "Delete a model", "OllamaName"),
     Row(_READ, "/api/version", state.version, "Ollama", "Version"),
     Row(_READ, "/api/machine", state.machine, "Inhouse", "Hardware, engines and findings"),
+    Row(_READ, "/api/store", upkeep.disk, "Inhouse", "How much space which model takes"),
+    Row(_READ, "/api/foreign", upkeep.foreign, "Inhouse", "Models in other programs' stores"),
+    Row(("POST",), "/api/alias", upkeep.alias, "Inhouse", "A name that follows a model", "Alias"),
+    Row(("POST",), "/api/rollback", upkeep.rollback, "Inhouse", "Back to the version before", "OllamaName"),
+    Row(("POST",), "/api/prune", upkeep.prune, "Inhouse", "Delete what no name needs", "Prune"),
+    Row(("POST",), "/api/verify", jobs.verify, "Inhouse", "Hash every file again", "Verify", _NDJSON),
+    Row(("POST",), "/api/lock", upkeep.lock, "Inhouse", "The contents of a models.lock", "Models"),
+    Row(("POST",), "/api/lock/check", upkeep.check_lock, "Inhouse", "Hold the store to a lock", "Lock"),
+    Row(("POST",), "/api/diff", upkeep.diff, "Inhouse", "What changes between two models", "Diff"),
+    Row(("POST",), "/api/outdated", jobs.outdated, "Inhouse", "What has newer versions", "Models", _NDJSON),
+    Row(("POST",), "/api/converter", jobs.install, "Inhouse", "Install the converter", "", _NDJSON),
+    Row(("POST",), "/api/export", uploads.give_bundle, "Inhouse", "Models as one sealed bundle", "Models"),
+    Row(("POST",), "/api/import", uploads.take_bundle, "Inhouse", "Import a bundle", "", "", _OCTETS),
     Row(_READ, "/health", health, "Inhouse", "Liveness; needs no key"),
     Row(_READ, "/metrics", metrics, "Inhouse", "Prometheus metrics"),
     Row(_READ, "/docs", docs_page, "Inhouse", "This reference as a page"),

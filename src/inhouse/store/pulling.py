@@ -20,10 +20,14 @@ class Job:
     every status once and the newest numbers. When the last listener leaves, the work is stopped.
     """
 
-    def __init__(self, work: Callable[[Watch], None]) -> None:
+    def __init__(
+        self,
+        work: Callable[[Watch], None],
+        watcher: Callable[[Callable[[PullEvent], None]], Watch] = Watch,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._work = work
-        self._watch = Watch(self._from_thread)
+        self._watch = watcher(self._from_thread)
         self._log: list[PullEvent] = []
         self._changed = asyncio.Event()
         self._listeners = 0

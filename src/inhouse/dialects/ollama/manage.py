@@ -221,9 +221,17 @@ class PullEncoder:
         digest: str | None = None,
         total: int | None = None,
         completed: int | None = None,
+        result: Any = None,
     ) -> bytes:
-        """One step. ``total`` and ``completed`` are bytes of the layer ``digest`` (``sha256:...``)."""
-        step = {"status": status, "digest": digest, "total": total, "completed": completed}
+        """One step. ``total`` and ``completed`` are bytes of the layer ``digest`` (``sha256:...``);
+        ``result`` is a field of our own."""
+        step = {
+            "status": status,
+            "digest": digest,
+            "total": total,
+            "completed": completed,
+            "result": result,
+        }
         self._last = dumps({name: value for name, value in step.items() if value is not None})
         return self._last + b"\n" if self.streaming else b""
 

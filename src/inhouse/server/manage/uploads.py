@@ -1,0 +1,145 @@
+"""Large bodies in and out: blobs for a create, bundles for machines without a network."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, unquote_to_bytes
+
+from ...core.errors import BadRequest, InhouseError
+from ...dialects import inhouse, ollama
+from ...store import Export
+from .. import answers
+from ..answers import HttpError, Info, Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from .services import Services
+
+_BLOBS = "/api/blobs/"
+
+
+class Upload:
+    """A request body as a file to read from in a thread; the event loop stays with the caller."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._loop = asyncio.get_running_loop()
+        self._left = memoryview(b"")
+        self._more = True
+
+    def read(self, size: int, /) -> bytes:
+        """Up to ``size`` bytes, b"" at the end. Raises ConnectionError when the client left."""
+        while not self._left and self._more:
+            message = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
+            self._left = memoryview(message)
+        piece = self._left[:size]
+        self._left = self._left[size:]
+        return bytes(piece)
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] == "http.disconnect":
+            self._more = False
+            raise ConnectionError("the client left")
+        self._more = bool(message.get("more_body", False))
+        return bytes(message.get("body", b""))
+
+
+def _digest(scope: Scope) -> str:
+    """The digest in the path, ``sha256:`` or Ollama's ``sha256-`` before it."""
+    text = unquote_to_bytes(scope["raw_path"])[len(_BLOBS) :].decode("utf-8", "replace")
+    return f"sha256:{text[7:]}" if text[:7] == "sha256-" else text
+
+
+async def has_blob(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+    """HEAD: 200 or 404."""
+    try:
+        here = await asyncio.to_thread(services.store.has_blob, _digest(scope))
+    except InhouseError as error:
+        await answers.error(scope, send, ollama.render_error(error))
+        return
+    await answers.whole(scope, send, b"", status=200 if here else 404)
+
+
+async def take_blob(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+    """POST: 201 for a new one, 200 for one that is here."""
+    _plain_body(scope)
+    info: Info = scope["inhouse"]
+    try:
+        new = await asyncio.to_thread(services.store.receive, _digest(scope), Upload(receive))
+    except InhouseError as error:
+        info.outcome = error.code
+        await answers.error(scope, send, ollama.render_error(error))
+        return
+    info.outcome = "ok"
+    await answers.whole(scope, send, b"", status=201 if new else 200)
+
+
+def _plain_body(scope: Scope) -> None:
+    if (answers.header(scope, b"content-encoding") or "identity") != "identity":
+        raise HttpError(415, "A compressed request body is not accepted.")
+
+
+async def take_bundle(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+    """Import a bundle from the body; ``?seal=`` holds it to one."""
+    _plain_body(scope)
+    info: Info = scope["inhouse"]
+    seal = parse_qs(scope["query_string"].decode("latin-1")).get("seal", [""])[0]
+    stream = Upload(receive)
+    try:
+        cards = await asyncio.to_thread(lambda: services.store.import_bundle(stream, seal=seal))
+    except InhouseError as error:
+        info.outcome = error.code
+        await answers.error(scope, send, ollama.render_error(error))
+        return
+    info.outcome = "ok"
+    await answers.json(scope, send, {"models": [str(card.name) for card in cards]})
+
+
+async def give_bundle(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+    """Export models as one bundle; its seal stands in the header ``x-inhouse-seal``."""
+    info: Info = scope["inhouse"]
+    body = await answers.body(scope, receive, services.config.server.max_body)
+    try:
+        bundle = await asyncio.to_thread(_export, services, body)
+    except InhouseError as error:
+        info.outcome = error.code
+        await answers.error(scope, send, ollama.render_error(error))
+        return
+    headers = [
+        (b"content-length", str(bundle.size).encode()),
+        (b"x-inhouse-seal", bundle.seal.encode()),
+        (b"content-disposition", b'attachment; filename="models.inhouse"'),
+    ]
+    await answers.start(scope, send, 200, "application/x-tar", headers)
+    chunks = bundle.chunks()
+    with contextlib.closing(_Closing(chunks)):
+        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            # An error in here cuts the answer short of its content-length: the client sees it.
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+    info.outcome = "ok"
+
+
+class _Closing:
+    """Closes the files of a bundle when its reader leaves."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+
+    def close(self) -> None:
+        close = getattr(self._chunks, "close", None)
+        if close is not None:
+            close()
+
+
+def _export(services: Services, body: bytes) -> Export:
+    names = [services.catalog.resolve(text).name for text in inhouse.decode_models(body)]
+    if not names:
+        raise BadRequest("models is required", hint="Name the models to export.", param="models")
+    return services.store.export(names)
+
+
+__all__ = ["Upload", "give_bundle", "has_blob", "take_blob", "take_bundle"]

@@ -1,0 +1,60 @@
+"""The tools that change weights, for the store: quantising and converting live with the engines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from .engines import convert, quantize
+from .engines.recipe import Settings
+from .engines.tool import Step
+from .store.creating import Change
+from .store.sources import Watch
+
+Say = Callable[[int, int, str], None]
+
+
+class Workshop:
+    """See ``store.creating.Workshop``."""
+
+    def __init__(self, settings: Settings, home: Path) -> None:
+        self._settings = settings
+        self._home = home
+
+    def check(self, change: Change) -> str:
+        name, _ = quantize.type_of(change.kind)
+        quantize.check(self._job(change, Path(), Path()))
+        return name
+
+    def estimate(self, kind: str, parameters: int, size: int) -> int:
+        return quantize.estimate(parameters, size, kind)
+
+    def quantize(self, source: Path, target: Path, change: Change, watch: Watch, say: Say) -> None:
+        job = self._job(change, source, target)
+        quantize.quantize(job, _heard(say), watch.stopped.is_set, self._settings, os.environ)
+
+    @staticmethod
+    def _job(change: Change, source: Path, target: Path) -> quantize.Job:
+        return quantize.Job(
+            source=source,
+            target=target,
+            kind=change.kind,
+            imatrix=change.imatrix,
+            quantization=change.quantization,
+            allow_requantize=change.allow_requantize,
+        )
+
+    def convert(self, folder: Path, target: Path, outtype: str, watch: Watch, say: Say) -> None:
+        job = convert.Conversion(folder, target, outtype)
+        convert.convert(job, _heard(say), watch.stopped.is_set, self._home, os.environ)
+
+    def install(self, watch: Watch, say: Say) -> None:
+        convert.install(self._home, lambda line: say(0, 0, line), watch.stopped.is_set, os.environ)
+
+
+def _heard(say: Say) -> Callable[[Step], None]:
+    def heard(step: Step) -> None:
+        say(step.done, step.total, "" if step.left is None else f"about {step.left:.0f} s left")
+
+    return heard
