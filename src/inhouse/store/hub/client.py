@@ -148,10 +148,10 @@ class HubClient:
                 hint=f"Accept them at {page}, then set HF_TOKEN to a token of that account.",
                 detail=detail,
             )
-        if status in (401, 403) and get_token():
+        if status == 403 or (status == 401 and _has_token(get_token)):
             return Forbidden(
-                "Hugging Face refuses this model to the account of the token.",
-                hint="Check HF_TOKEN: it may be wrong, expired, or not allowed to read this repository.",
+                "Hugging Face refuses this model to you.",
+                hint="Check HF_TOKEN: missing, wrong, expired, or not allowed to read this.",
                 detail=detail,
             )
         nobody = isinstance(error, errors.RepositoryNotFoundError | errors.HFValidationError)
@@ -239,6 +239,13 @@ def _licence(card: Any) -> str:
     found = get("license")
     known = ", ".join(map(str, found)) if isinstance(found, list) else str(found or "")
     return str(get("license_name") or known) if known in ("other", "") else known
+
+
+def _has_token(get_token: Callable[[], str | None]) -> bool:
+    try:
+        return bool(get_token())
+    except Exception:  # noqa: BLE001  (a login that fails to renew itself is as good as none)
+        return False
 
 
 def _garbled(error: Exception) -> SourceFailed:
