@@ -24,7 +24,11 @@ def body(**changed):
 
 def test_a_manifest_is_read():
     found = manifest.parse(
-        body(config={**LAYER, "mediaType": "x/y+json"}, artifactType="a/b", layers=[{**LAYER, "annotations": {"k": "v"}}])
+        body(
+            config={**LAYER, "mediaType": "x/y+json"},
+            artifactType="a/b",
+            layers=[{**LAYER, "annotations": {"k": "v"}}],
+        )
     )
     assert isinstance(found, manifest.Manifest)
     assert found.config is not None
@@ -93,7 +97,17 @@ def test_what_is_wrong_is_named(changed, named):
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"{", b"[]", b"null", b"7", b'"x"', b"\xff\xfe", b"[" * 100_000, b'{"schemaVersion":' + b"9" * 10_000 + b"}"],
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b"7",
+        b'"x"',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"schemaVersion":' + b"9" * 10_000 + b"}",
+    ],
     ids=lambda data: repr(data[:20]),
 )
 def test_what_is_no_manifest_at_all_is_refused(data):

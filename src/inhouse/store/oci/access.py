@@ -37,7 +37,10 @@ LIFE: Final = 60.0
 MARGIN: Final = 10.0
 PUBLIC_LIFE: Final = 300.0
 _CHALLENGE: Final = re.compile(r"(?:^|,)\s*(Bearer|Basic)(?=\s|,|\Z)", re.IGNORECASE)
-_FIELD: Final = re.compile(r'([A-Za-z_]+)\s*=\s*(?:"((?:[^"\\]|\\.){0,4000})"|([^\s",]{1,4000}))')
+_HEADER: Final = 8192
+_FIELD: Final = re.compile(
+    r'(?<![A-Za-z_])([A-Za-z_]{1,32})=(?:"((?:[^"\\]|\\.){0,4000})"|([^\s",]{1,4000}))'
+)
 _TOKEN: Final = re.compile(r"[\x21-\x7e]{1,65536}\Z", re.ASCII)
 
 
@@ -53,10 +56,11 @@ class Challenge:
 
 def challenge(header: str) -> Challenge:
     """A ``WWW-Authenticate`` header; Bearer goes before Basic."""
-    marks = list(_CHALLENGE.finditer(header[:16_384]))
-    ends = [mark.start() for mark in marks[1:]] + [len(header)]
+    header = header[:_HEADER]
+    marks = list(_CHALLENGE.finditer(header))
+    ends = [*(mark.start() for mark in marks[1:]), len(header)]
     found: dict[str, Challenge] = {}
-    for mark, end in zip(marks, ends, strict=True):
+    for mark, end in zip(marks, ends, strict=False):
         pairs = {m[1].lower(): m[2] or m[3] or "" for m in _FIELD.finditer(header[mark.end() : end])}
         scheme = mark[1].lower()
         got = Challenge(scheme, pairs.get("realm", ""), pairs.get("service", ""), pairs.get("scope", ""))
@@ -136,11 +140,11 @@ class Access:
 
     def _check(self, realm: str) -> None:
         """The realm must be the registry's own. Raises SourceFailed."""
-        scheme, host, port = origin(realm)
+        scheme, host, port = origin(realm)  # none for what is no URL, which fits no registry
         own_scheme, own_host, own_port = origin(self._base)
         named = self._realm or REALMS.get(own_host, "")
         own = (host, port) == (own_host, own_port)
-        if "@" in urlsplit(realm).netloc or not (
+        if "@" in realm.partition("?")[0] or not (
             own or (named and origin(f"https://{named}")[1:] == (host, port))
         ):
             raise SourceFailed(

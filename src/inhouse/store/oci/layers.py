@@ -223,7 +223,7 @@ def _parts(models: list[Piece]) -> list[Piece]:
     matches = [_SPLIT.match(base) for base in bases]
     found = sorted((m["stem"], int(m["parts"]), int(m["part"])) for m in matches if m)
     stem, total = found[0][:2] if found else ("", 0)
-    if found != [(stem, len(models), i) for i in range(1, total + 1)]:
+    if total != len(models) or found != [(stem, len(models), i) for i in range(1, total + 1)]:
         raise Unsupported(
             "This artifact holds several models and not one.",
             hint="Take one that holds a single GGUF model (or the parts of one).",

@@ -61,7 +61,7 @@ class Remote:
         self.place = place
         self.watch = watch
         self.base = base_url(place, settings, insecure=watch.insecure)
-        self.client = Client(watch, own_hosts=settings.own_hosts)
+        self.client = Client(watch, own_hosts=settings.own_hosts, pause=settings.pause)
         self._action = action
         self._keys = keys or Keys()
         machine = urlsplit(self.base).netloc

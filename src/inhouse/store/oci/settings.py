@@ -32,7 +32,7 @@ _DOCKER_REQUESTS: Final = "registry-1.docker.io"
 class Settings:
     """``mirror``: base URL without a slash at its end, "" for none. ``tokens``, ``realms``: by host
     (``host[:port]``, lower case). ``docker``: the path of docker's config.json. ``environ``, ``home``:
-    where other programs' stores are looked for."""
+    where other programs' stores are looked for. ``pause``: the first back-off in seconds."""
 
     mirror: str = ""
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -40,6 +40,7 @@ class Settings:
     docker: Path | None = None
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     home: Path = field(default_factory=Path.home)
+    pause: float = 0.5
 
     @property
     def own_hosts(self) -> tuple[str, ...]:

@@ -90,7 +90,7 @@ def _messages(body: bytes) -> tuple[tuple[str, str], ...]:
     for item in data:
         role = item.get("role") if isinstance(item, dict) else None
         content = item.get("content", "") if isinstance(item, dict) else None
-        if role not in _ROLES or not isinstance(content, str):
+        if not isinstance(role, str) or role not in _ROLES or not isinstance(content, str):
             raise bad("a message has no role or no text")
         out.append((role, content))
     return tuple(out)

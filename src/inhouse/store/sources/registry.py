@@ -8,6 +8,7 @@ from typing import Any, Final
 from ...core.errors import InhouseError, ModelNotFound, SourceFailed, Unsupported
 from ..foreign import ollama
 from ..layout import guarded
+from ..net.transfer import remaining
 from ..oci import access, layers, manifest, names, remote, settings, texts
 from .base import Asset, Got, Listing, PullEvent, Ref, Watch
 
@@ -56,7 +57,7 @@ class Registry:
         return got
 
     def missing(self, asset: Asset, folder: Path) -> int:
-        return 0 if isinstance(asset.locator, Path) else asset.size
+        return 0 if isinstance(asset.locator, Path) else remaining(folder, asset)
 
 
 def _in_place(asset: Asset, path: Path, watch: Watch) -> Got:
