@@ -111,7 +111,7 @@ def test_completion_knows_commands_options_and_models(
         monkeypatch.setenv("COMP_CWORD", str(len(words.split(" "))))
         return [line.partition(",")[2] for line in invoke().out.splitlines() if line]
 
-    assert completed("co") == ["config", "completion"]
+    assert completed("co") == ["convert", "config", "completion"]
     assert "--keepalive" in completed("run --k")
     assert completed("show t") == ["tiny:latest"]
     assert completed("show x") == []

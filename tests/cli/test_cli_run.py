@@ -208,7 +208,7 @@ def test_a_missing_model_is_pulled_first_and_in_silence(api: Api, invoke: Invoke
         return [
             {"status": "pulling manifest"},
             {"status": "pulling 0123", "digest": "sha256:0123", "total": 10, "completed": 10},
-            {"status": "success", "model": "tiny:latest"},
+            {"status": "success", "result": {"model": "tiny:latest"}},
         ]
 
     api.routes |= {"/api/show": show, "/api/pull": pull}

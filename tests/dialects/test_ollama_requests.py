@@ -416,9 +416,9 @@ def test_name_is_an_old_alias_of_model():
     assert not decode_pull(b'{"model": "m", "stream": false, "insecure": false}').stream
 
 
-def test_copies_need_both_names_and_pulls_stay_secure():
+def test_copies_need_both_names_and_pulls_are_secure_unless_told():
     assert decode_copy(b'{"source": "a", "destination": "b"}') == ("a", "b")
     with pytest.raises(BadRequest, match='destination "" is invalid'):
         decode_copy(b'{"source": "a"}')
-    with pytest.raises(Unsupported):
-        decode_pull(b'{"model": "m", "insecure": true}')
+    assert not decode_pull(b'{"model": "m"}').insecure
+    assert decode_pull(b'{"model": "m", "insecure": true}').insecure

@@ -248,7 +248,8 @@ def _refusal(status: int, text: bytes, body: Any) -> InhouseError:
         message, hint = f"the server answered with status {status}", _OTHER
     if status == 404 and not hint:
         model = (body.get("model") or body.get("source")) if isinstance(body, dict) else None
-        hint = f"See what is here: inhouse list; or get it: inhouse pull {model}" if model else _OTHER
+        pull = f"; or get it: inhouse pull {model}" if model else ""
+        hint = f"See what is here: inhouse list{pull}" if message.startswith("model ") else _OTHER
     if not hint and ". " not in message:  # a text of two sentences brought its own advice
         hint = _HINTS.get(status, "")
     return _KINDS.get(status, InhouseError)(message, hint=hint)

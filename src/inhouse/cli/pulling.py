@@ -120,7 +120,7 @@ def job(client: Client, path: str, body: dict[str, Any], again: str) -> dict[str
         for last in stream.events():
             bars.show(last)
     if last.get("status") != "success":
-        raise InhouseError("the work broke off", hint=again)
+        raise InhouseError(f"the {path.rpartition('/')[2]} broke off", hint=again)
     return last
 
 

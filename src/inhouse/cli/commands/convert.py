@@ -30,7 +30,9 @@ from ..base import HELP, Command, complete_model
     "--type", "kind", default="F16", show_default=True, help="F32, F16, BF16, or a type to quantise to."
 )
 def command(model: str | None, name: str | None, install: bool, kind: str) -> None:
-    """Make a GGUF model NAME from the safetensors model MODEL, with llama.cpp's own converter.
+    """Make a GGUF model NAME from the safetensors model MODEL.
+
+    With llama.cpp's own converter.
 
     The converter needs PyTorch, so it is not part of Inhouse: --install puts it into a folder of its own
     under INHOUSE_HOME; INHOUSE_CONVERTER names another, such as that of a llama.cpp checkout.

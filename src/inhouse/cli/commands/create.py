@@ -41,9 +41,9 @@ from ..base import HELP, Command
     help="Use the chat template inside the weights, whatever the file says.",
 )
 def command(name: str, path: str, quantize: str, allow_requantize: bool, embedded_template: bool) -> None:
-    """Make a model from a model file: a base with other parameters, template, system message, adapters.
+    """Make a model from a model file.
 
-    Paths in the file are relative to it. Weights are used where they lie, unless the server runs elsewhere.
+    The file names a base or weights, and other parameters, template, system message or adapters. Paths in the file are relative to it. Weights are used where they lie, unless the server runs elsewhere.
     """
     order = read(name, path)
     order = dataclasses.replace(
@@ -77,9 +77,11 @@ def read(name: str, path: str) -> Create:
             raise BadRequest(
                 f"{file.name} cannot be read: {error.strerror}", hint="Check the path."
             ) from error
-        parse = modelfile.parse_declared if file.suffix in (".toml", ".yaml", ".yml") else modelfile.parse
-        options = {"kind": file.suffix[1:]} if parse is modelfile.parse_declared else {}
-        reading = parse(data, name=name, place=modelfile.Place(str(file.absolute().parent)), **options)
+        place = modelfile.Place(str(file.absolute().parent))
+        if file.suffix.lower() in (".toml", ".yaml", ".yml"):
+            reading = modelfile.parse_declared(data, file.suffix.lower()[1:], name=name, place=place)
+        else:
+            reading = modelfile.parse(data, name=name, place=place)
     for said in reading.said:
         output.note(said, colour="yellow")
     return reading.create

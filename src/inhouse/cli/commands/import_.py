@@ -25,7 +25,10 @@ from ..base import HELP, Command
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--seal", default="", help="Refuse any other bundle than the one with this seal.")
 def command(file: Path, seal: str) -> None:
-    """Store the models of a bundle that inhouse export made; every byte is verified."""
+    """Store the models of a bundle; every byte is verified.
+
+    inhouse export makes bundles.
+    """
     client = server.connect(config.load(os.environ))
     query = f"?seal={seal}" if seal else ""
     if seal and not (len(seal) == 64 and seal.isalnum() and seal.isascii()):

@@ -30,8 +30,10 @@ from ..base import HELP, Command, complete_model
     type=click.Path(dir_okay=False, allow_dash=True), help="The file to write; - is stdout.",
 )  # fmt: skip
 def command(models: tuple[str, ...], target: str) -> None:
-    """Write down exactly which models these are: source, revision, the digest of every file, template,
-    context, engine build, sampling defaults and licence.
+    """Write down exactly which models these are, in models.lock.
+
+    It has source, revision, the digest of every file, template, context, engine build, sampling defaults
+    and licence.
 
     Without MODELS all models are locked. The file is JSON, made for version control.
     """

@@ -26,7 +26,7 @@ from ..base import HELP, Command, complete_model
 @click.argument("name")
 @click.argument("kind", metavar="TYPE")
 @click.option(
-    "--imatrix", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    "--imatrix", type=click.Path(dir_okay=False, path_type=Path),
     help="Importance matrix, as llama-imatrix makes it; the smallest types need one.",
 )  # fmt: skip
 @click.option("--allow-requantize", is_flag=True, help="Even if MODEL is quantised already.")

@@ -22,7 +22,7 @@ from ..base import HELP, Command, complete_model
 )
 @click.argument("models", nargs=-1, shell_complete=complete_model)
 def command(models: tuple[str, ...]) -> None:
-    """Fetch what is newer at the sources of some models, or of all that are outdated.
+    """Fetch newer versions of some models, or of all that have one.
 
     What a model was before is kept for inhouse rollback, until inhouse prune.
     """

@@ -108,9 +108,15 @@ def _listed(card: Card) -> dict[str, Any]:
     }
 
 
-def _own(card: Card) -> dict[str, Any]:
+def _origin(card: Card, *, paths: bool) -> str:
+    """Where a model came from. Only the user of the machine learns where its files lie."""
+    is_path = card.origin.startswith(("/", "\\", "file:")) or card.origin[1:3] in (":\\", ":/")
+    return "a file of the server's machine" if is_path and not paths else card.origin
+
+
+def _own(card: Card, *, paths: bool) -> dict[str, Any]:
     """Fields of our own, where they say something."""
-    extra: dict[str, Any] = {"origin": card.origin} if card.origin else {}
+    extra: dict[str, Any] = {"origin": _origin(card, paths=paths)} if card.origin else {}
     if card.alias_of:
         extra["alias_of"] = card.alias_of
     if card.labels:
@@ -125,15 +131,15 @@ def render_version(version: str) -> bytes:
     return dumps({"version": version})
 
 
-def render_tags(cards: Iterable[Card]) -> bytes:
-    """GET /api/tags: newest first."""
+def render_tags(cards: Iterable[Card], *, paths: bool = False) -> bytes:
+    """GET /api/tags: newest first. ``paths``: who asks may know where files lie."""
     newest = sorted(cards, key=lambda card: card.modified_at, reverse=True)
     models = [
         {
             **_listed(c),
             "modified_at": stamp(c.modified_at),
             "capabilities": _capabilities(c),
-            **_own(c),
+            **_own(c, paths=paths),
         }
         for c in newest
     ]
@@ -165,6 +171,7 @@ def render_show(
     modelfile: str = "",
     parameters: str = "",
     tensors: Iterable[Mapping[str, Any]] = (),
+    paths: bool = False,
 ) -> bytes:
     """POST /api/show. Long arrays of the metadata are null unless ``verbose``."""
     info = {name: value for name, value in card.metadata.items() if name not in _HIDDEN}
@@ -182,14 +189,14 @@ def render_show(
             "tensors": [dict(tensor) for tensor in tensors],
             "capabilities": _capabilities(card),
             "modified_at": stamp(card.modified_at),
-            **_described(card),
+            **_described(card, paths=paths),
         }
     )
 
 
-def _described(card: Card) -> dict[str, Any]:
+def _described(card: Card, *, paths: bool) -> dict[str, Any]:
     """Where it comes from and what it is made of; paths stay inside."""
-    shown: dict[str, Any] = {**_own(card), "digest": card.digest, "vocabulary": card.vocabulary}
+    shown: dict[str, Any] = {**_own(card, paths=paths), "digest": card.digest, "vocabulary": card.vocabulary}
     if card.messages:
         shown["messages"] = [{"role": role, "content": content} for role, content in card.messages]
     if card.projector_metadata:

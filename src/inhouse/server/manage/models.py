@@ -57,7 +57,8 @@ async def openai_one(services: Services, scope: Scope, receive: Receive, send: S
 
 async def tags(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
     async def work() -> bytes:
-        return ollama.render_tags(await asyncio.to_thread(services.catalog.cards))
+        cards = await asyncio.to_thread(services.catalog.cards)
+        return ollama.render_tags(cards, paths=services.trusts(scope))
 
     await answered(scope, send, work(), ollama.render_error)
 
@@ -67,12 +68,12 @@ async def show(services: Services, scope: Scope, receive: Receive, send: Send) -
 
     async def work() -> bytes:
         asked = ollama.decode_show(body)
-        return await asyncio.to_thread(_shown, services, asked)
+        return await asyncio.to_thread(_shown, services, asked, services.trusts(scope))
 
     await answered(scope, send, work(), ollama.render_error)
 
 
-def _shown(services: Services, asked: ollama.ShowOrder) -> bytes:
+def _shown(services: Services, asked: ollama.ShowOrder, paths: bool) -> bytes:
     card = services.catalog.resolve(asked.model)
     return ollama.render_show(
         card,
@@ -80,6 +81,7 @@ def _shown(services: Services, asked: ollama.ShowOrder) -> bytes:
         modelfile=modelfile.render(card),
         parameters=modelfile.parameters(card),
         tensors=services.store.tensors(card),
+        paths=paths,
     )
 
 

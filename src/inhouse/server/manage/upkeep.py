@@ -11,6 +11,7 @@ import msgspec
 
 from ...core.models import ModelName
 from ...dialects import inhouse, ollama
+from ...store.sources import kind_of
 from .. import answers
 from ..answers import Receive, Scope, Send
 from .models import answered
@@ -36,21 +37,28 @@ class Question:
         await answered(scope, send, work(), ollama.render_error)
 
 
+async def foreign(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+    """Models in other programs' stores; only the user of this machine learns their paths."""
+    paths = services.trusts(scope)
+
+    def names() -> bytes:
+        found = services.store.foreign()
+        models = [
+            {"program": one.program, "name": one.text, "size": one.size, "modified_at": one.modified_at}
+            for one in found
+            if paths or kind_of(one.text) != "file"
+        ]
+        return msgspec.json.encode({"models": models})
+
+    await answered(scope, send, asyncio.to_thread(names), ollama.render_error)
+
+
 def _resolved(services: Services, text: str) -> ModelName:
     return services.catalog.resolve(text).name
 
 
 def _disk(services: Services, body: bytes) -> Any:
     return asdict(services.store.disk())
-
-
-def _foreign(services: Services, body: bytes) -> Any:
-    return {
-        "models": [
-            {"program": one.program, "name": one.text, "size": one.size, "modified_at": one.modified_at}
-            for one in services.store.foreign()
-        ]
-    }
 
 
 def _prune(services: Services, body: bytes) -> Any:
@@ -84,6 +92,6 @@ def _rollback(services: Services, body: bytes) -> Any:
     return {"model": str(card.name), "digest": card.digest, "origin": card.origin}
 
 
-disk, foreign, prune = Question(_disk), Question(_foreign), Question(_prune)
+disk, prune = Question(_disk), Question(_prune)
 lock, check_lock, diff = Question(_lock), Question(_check_lock), Question(_diff)
 alias, rollback = Question(_alias), Question(_rollback)
