@@ -9,7 +9,7 @@ import pytest
 
 from dialects.answers_support import body
 from dialects.test_fields_images import b64, png
-from inhouse.core.errors import BadRequest, Unsupported
+from inhouse.core.errors import BadRequest
 from inhouse.core.messages import (
     Format,
     Image,

@@ -205,13 +205,13 @@ def test_an_installed_converter_runs_apart_from_our_settings(bench: Bench) -> No
 
 
 @pytest.mark.parametrize(
-    ("outtype", "size"), [("f32", 40020), ("f16", 20010), ("q8_0", 10630), ("auto", 20010)]
+    ("outtype", "size"), [("f32", 40020), ("f16", 20010), ("F16", 20010), ("q8_0", 10630), ("auto", 20010)]
 )
 def test_the_size_is_known_from_the_headers(bench: Bench, outtype: str, size: int) -> None:
     assert convert.estimate(bench.folder, outtype) == size
 
 
-@pytest.mark.parametrize("outtype", ["q4_k_m", "", "F16"])
+@pytest.mark.parametrize("outtype", ["q4_k_m", "", "f16 "])
 def test_an_unknown_output_type_is_refused_with_the_known_ones(bench: Bench, outtype: str) -> None:
     with pytest.raises(BadRequest) as caught:
         bench.run(outtype)

@@ -131,7 +131,7 @@ def test_an_embedding_model_computes_its_whole_context_at_once() -> None:
 def test_only_gguf_is_run() -> None:
     with pytest.raises(BadRequest) as caught:
         launch(dataclasses.replace(CARD, format="safetensors"))
-    assert caught.value.hint == "Convert it first: inhouse convert m:latest"
+    assert caught.value.hint == "Convert it first: inhouse convert m:latest NEW-NAME"
     with pytest.raises(BadRequest):
         launch(dataclasses.replace(CARD, format="onnx"))
 

@@ -25,7 +25,7 @@ def test_the_default_model_is_pulled_and_verifies():
     assert card.capabilities == {"completion", "chat"}
     assert {"<|im_start|>", "<|im_end|>", "<|endoftext|>"} <= set(card.control_tokens)
     assert card.licence == "apache-2.0"
-    assert SMALL not in [p.model for p in store.verify()]
+    assert SMALL not in [p.model for p in store.problems()]
 
 
 def test_the_coder_knows_tools_and_filling_in():

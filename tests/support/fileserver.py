@@ -172,7 +172,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         owner = self.server.owner
-        hit = Hit(self.command, self.path, {k.lower(): v for k, v in self.headers.items()})
+        path = re.sub(r"https?://[^/]+", "", self.path)  # a proxy is sent the whole address
+        hit = Hit(self.command, path, {k.lower(): v for k, v in self.headers.items()})
         hit.received = self.rfile.read(int(hit.headers.get("content-length", 0)))
         fault = owner.fault_for(hit)
         if fault.silent:

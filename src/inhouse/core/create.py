@@ -110,6 +110,7 @@ class Create:
     aliases: tuple[str, ...] = ()
     quantize: str = ""
     imatrix: FileRef | None = None
+    allow_requantize: bool = False
 
 
 def option(name: str, value: Any) -> Any:

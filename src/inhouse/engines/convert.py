@@ -57,8 +57,8 @@ _KEPT: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """``folder`` of a safetensors model to ``target``; ``outtype`` one of ``OUTTYPES``; ``name`` is
-    what the model is called in the result ("": the folder's)."""
+    """``folder`` of a safetensors model to ``target``. ``outtype``: one of ``OUTTYPES``, in any case;
+    ``name``: what the model is called in the result ("": as the folder)."""
 
     folder: Path
     target: Path
@@ -153,12 +153,15 @@ def _do(
 
 def estimate(folder: Path, outtype: str) -> int:
     """Bytes of the result, about. Raises BadRequest."""
-    if outtype not in OUTTYPES:
-        raise BadRequest(
-            "There is no such output type.", hint=f"Choose one of: {', '.join(OUTTYPES)}", param="outtype"
-        )
     found = weights(folder)
-    return int(found.parameters * OUTTYPES[outtype]) if found.parameters else found.size
+    return int(found.parameters * OUTTYPES[_outtype(outtype)])
+
+
+def _outtype(text: str) -> str:
+    if text.lower() not in OUTTYPES:
+        hint = f"Choose one of: {', '.join(OUTTYPES)}"
+        raise BadRequest("There is no such output type.", hint=hint, param="outtype")
+    return text.lower()
 
 
 def convert(
@@ -207,7 +210,14 @@ def _start(found: Availability, home: Path, environ: Mapping[str, str]) -> list[
 
 def _command(job: Conversion, start: list[str], scratch: Path, environ: Mapping[str, str]) -> Command:
     name = job.name or job.folder.absolute().name
-    options = ["--outfile", str(job.target.absolute()), "--outtype", job.outtype, "--model-name", name]
+    options = [
+        "--outfile",
+        str(job.target.absolute()),
+        "--outtype",
+        _outtype(job.outtype),
+        "--model-name",
+        name,
+    ]
     env = scrubbed(environ) | {
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",

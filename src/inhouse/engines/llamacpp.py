@@ -142,7 +142,7 @@ def _check_format(card: Card) -> None:
     if card.format == "safetensors":
         raise BadRequest(
             "llama.cpp runs GGUF models only, and this one is safetensors.",
-            hint=f"Convert it first: inhouse convert {card.name}",
+            hint=f"Convert it first: inhouse convert {card.name} NEW-NAME",
             param="model",
         )
     raise BadRequest("llama.cpp runs GGUF models only.", hint="Pull the model as a GGUF file.", param="model")

@@ -131,16 +131,24 @@ def estimate(parameters: int, current: int, kind: str) -> int:
 
 def measure(job: Job, settings: Settings, environ: Mapping[str, str]) -> int | None:
     """Bytes of the result, from the tool's dry run; None where it has none. Raises like ``quantize``."""
-    tool = _tool(job, settings, environ)
+    return _result(job, _dry_run(job, _tool(job, settings, environ), environ))
+
+
+def _dry_run(job: Job, tool: str, environ: Mapping[str, str]) -> dict[str, int]:
+    """Bytes of all tensors before (``model``, of all parts of a split one) and after (``quant``)."""
     found: dict[str, int] = {}
 
     def heard(line: str) -> None:
         found.update((what, int(float(size) * 2**20)) for what, size in _TOTAL.findall(line))
 
     run(_command(job, tool, environ, "--dry-run"), heard, lambda: False)
-    if found.keys() != {"model", "quant"}:
+    return found
+
+
+def _result(job: Job, sizes: Mapping[str, int]) -> int | None:
+    if sizes.keys() != {"model", "quant"}:
         return None
-    return found["quant"] + max(0, job.source.stat().st_size - found["model"])  # headers are alike
+    return sizes["quant"] + max(0, job.source.stat().st_size - sizes["model"])  # headers are alike
 
 
 def quantize(
@@ -156,8 +164,9 @@ def quantize(
     Cancelled within a second after ``stopped`` says so, LoadFailed for all else.
     """
     tool = _tool(job, settings, environ)
-    progress = _Progress(job.source.stat().st_size, say)
-    need_room(job.target, measure(job, settings, environ) or 0)
+    sizes = _dry_run(job, tool, environ)
+    need_room(job.target, _result(job, sizes) or 0)
+    progress = _Progress(sizes.get("model") or job.source.stat().st_size, say)
     with whole_or_gone(job.target):
         ended = run(_command(job, tool, environ), progress.heard, stopped)
         if ended.code or not job.target.is_file():

@@ -43,7 +43,8 @@ from ..base import HELP, Command
 def command(name: str, path: str, quantize: str, allow_requantize: bool, embedded_template: bool) -> None:
     """Make a model from a model file.
 
-    The file names a base or weights, and other parameters, template, system message or adapters. Paths in the file are relative to it. Weights are used where they lie, unless the server runs elsewhere.
+    The file names a base or weights, and other parameters, template, system message or adapters. Paths
+    in it are relative to it. Weights are used where they lie, unless the server runs elsewhere.
     """
     order = read(name, path)
     order = dataclasses.replace(

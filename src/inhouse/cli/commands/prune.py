@@ -26,7 +26,8 @@ from ..base import HELP, Command, json_option
 def command(dry_run: bool, everything: bool, as_json: bool) -> None:
     """Delete what no model needs.
 
-    That is earlier versions, files without a name and unfinished pulls. Files of other programs are never touched.
+    That is earlier versions, files without a name and unfinished pulls. Files of other programs are
+    never touched.
     """
     body = {"dry_run": dry_run, "all": everything}
     answer = server.connect(config.load(os.environ)).call("POST", "/api/prune", body)

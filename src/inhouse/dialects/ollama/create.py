@@ -1,7 +1,7 @@
 """POST /api/create and /api/push: bodies -> orders.
 
 Beyond Ollama's fields, ours: ``projector``, ``imatrix`` ({name: digest}), ``draft_model``, ``engine``,
-``labels``, ``aliases``, ``use_embedded_template``, an adapter as ``{"digest", "scale"}``, several adapters,
+``labels``, ``aliases``, ``allow_requantize``, ``use_embedded_template``, an adapter as ``{"digest", "scale"}``, several adapters,
 and ``paths`` with absolute paths of the server's machine. Whether the sender may name paths is the
 server's question: ``CreateOrder.local`` says that it did.
 """
@@ -39,18 +39,20 @@ class CreateOrder:
 
 @dataclass(frozen=True, slots=True)
 class PushOrder:
-    """``insecure``: plain HTTP and unverified certificates are accepted."""
+    """``insecure``: plain HTTP is accepted. Our own: ``target`` is where to, "" the model's own name."""
 
     model: str
     insecure: bool
     stream: bool
+    target: str = ""
 
 
 def decode_push(body: bytes) -> PushOrder:
     """POST /api/push. Raises BadRequest."""
     fields = read_body(body)
     model = read_model(fields)
-    return PushOrder(model, fields.flag("insecure", False), fields.flag("stream", True))
+    insecure, stream = fields.flag("insecure", False), fields.flag("stream", True)
+    return PushOrder(model, insecure, stream, fields.text("target") or "")
 
 
 def decode_create(body: bytes) -> CreateOrder:
@@ -94,6 +96,7 @@ def decode_create(body: bytes) -> CreateOrder:
         aliases=_texts(fields, "aliases") or (),
         quantize=fields.text("quantize", longest=40) or fields.text("quantization", longest=40) or "",
         imatrix=_one("imatrix", (*_digests(fields, "imatrix"), *_path(paths, "imatrix"))),
+        allow_requantize=fields.flag("allow_requantize", False),
     )
     if create.draft and create.draft_model:
         wrong_value("draft_model", "nothing beside draft_files")

@@ -121,16 +121,17 @@ class Gate:
 def resolve(url: Url, check: Callable[[], None]) -> list[Address]:
     """All addresses of a host name, asked once. Raises SourceFailed, or what ``check`` raises."""
     found: list[Address] = []
-    failed: list[OSError] = []
+    failed: list[Exception] = []
 
     def ask() -> None:
         try:
             for *_, place in socket.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM):
                 address = ipaddress.ip_address(str(place[0]).partition("%")[0])
                 found.append(address) if address not in found else None
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a label that is too long
             failed.append(error)
 
+    check()
     # the C library's resolver cannot be interrupted, hence a thread that may be left behind
     thread = threading.Thread(target=ask, name="resolve", daemon=True)
     thread.start()

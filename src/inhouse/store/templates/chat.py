@@ -51,8 +51,9 @@ def translate(text: str) -> str:
     """The Jinja template that prints the same for a chat as this Go template in Ollama.
 
     JSON is compact as Go's, but keeps the order of its keys and ``<``, ``>`` and ``&`` as they are. The time
-    that this takes grows with the length of the text, which is at most 1 MiB of 10,000 actions. Raises
-    BadRequest for a malformed template, Unsupported for one that Jinja cannot say; both name the line.
+    that this takes grows with the length of the text, which is at most 1 MiB with 20,000 words in its
+    actions. Raises BadRequest for a malformed template, Unsupported for one that Jinja cannot say; both name
+    the line.
     """
     if len(text) > LONGEST:
         malformed(1, f"a template has at most {LONGEST} characters")
@@ -194,7 +195,7 @@ def _grouped(system: bool) -> list[str]:
 def _until_response(nodes: tuple[Node, ...]) -> tuple[tuple[Node, ...], bool]:
     """The template up to the first ``{{ .Response }}``, and whether there is one.
 
-    By the order of the text: an ``else`` behind it is gone too.
+    Each branch ends at its own. What follows a branch with one is gone, whichever is taken.
     """
     out: list[Node] = []
     for node in nodes:
@@ -208,11 +209,9 @@ def _until_response(nodes: tuple[Node, ...]) -> tuple[tuple[Node, ...], bool]:
             continue
         if isinstance(node, If):
             body, found = _until_response(node.body)
-            otherwise: tuple[Node, ...] = ()
-            if not found:
-                otherwise, found = _until_response(node.otherwise)
+            otherwise, other = _until_response(node.otherwise)
             out.append(If(node.value, node.name, node.moves, body, otherwise))
-            if found:
+            if found or other:
                 return tuple(out), True
             continue
         out.append(node)

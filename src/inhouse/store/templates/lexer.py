@@ -9,7 +9,7 @@ from typing import Final
 
 from .tree import malformed
 
-MAX_ACTIONS: Final = 10_000
+MAX_TOKENS: Final = 20_000
 
 _SPACES: Final = " \t\r\n"
 _TOKEN: Final = re.compile(
@@ -46,7 +46,7 @@ class Action:
 
 def pieces(text: str) -> Iterator[str | Action]:
     """Texts and actions in order. Raises BadRequest with the line."""
-    at, line, counted, trim, actions = 0, 1, 0, False, 0
+    at, line, counted, trim, room = 0, 1, 0, False, MAX_TOKENS
     while True:
         start = text.find("{{", at)
         before = text[at:] if start < 0 else text[at:start]
@@ -59,18 +59,18 @@ def pieces(text: str) -> Iterator[str | Action]:
             yield before
         if start < 0:
             return
-        actions += 1
         line += text.count("\n", counted, start)
         counted = start
-        if actions > MAX_ACTIONS:
-            malformed(line, f"more than {MAX_ACTIONS} actions")
-        action, at, trim = _action(text, start + (3 if trims else 2), line)
+        action, at, trim = _action(text, start + (3 if trims else 2), line, room)
+        room -= 1 + len(action.tokens)
         yield action
 
 
-def _action(text: str, at: int, line: int) -> tuple[Action, int, bool]:
+def _action(text: str, at: int, line: int, room: int) -> tuple[Action, int, bool]:
     """The action whose inside begins at ``at``, the place behind it, and whether it trims what follows."""
     inside = _skip(text, at)
+    if room <= 0:
+        malformed(line, f"more than {MAX_TOKENS} words and actions")
     if text.startswith("/*", inside):
         end = text.find("*/", inside + 2)
         closed = _close(text, end + 2) if end >= 0 else None
@@ -83,6 +83,8 @@ def _action(text: str, at: int, line: int) -> tuple[Action, int, bool]:
         found = _TOKEN.match(text, behind)
         if not found or found.lastgroup is None:
             malformed(line, "an action has no end" if behind >= len(text) else "an action cannot be read")
+        if len(tokens) >= room:
+            malformed(line, f"more than {MAX_TOKENS} words and actions")
         tokens.append(Token(found.lastgroup, found.group(), behind > at))
         at = found.end()
     if not tokens:
