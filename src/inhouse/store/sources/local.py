@@ -161,7 +161,7 @@ def _admit(path: Path, watch: Watch) -> Path:
         return path
     raise Forbidden(
         "That path is outside the folders whose models may be used.",
-        hint="The operator can allow a folder with INHOUSE_MODEL_FOLDERS; the command line may name any path.",
+        hint="The operator can allow folders with INHOUSE_MODEL_FOLDERS; the command line needs none.",
     )
 
 
