@@ -13,11 +13,9 @@ from typing import Any
 
 from ..core.errors import LoadFailed
 from .recipe import Availability
+from .workers.native import TEMPLATE_FLAG
 
 NATIVE = "llama-server"
-
-TEMPLATE_FLAG = "--chat-template-file"
-"""Added by the worker, which alone knows where the file lies."""
 
 _SOCKET = ".sock"
 _PAIRED = "FNAME:SCALE"

@@ -16,8 +16,9 @@ import tempfile
 import threading
 from collections.abc import Iterator
 
-from inhouse.engines.native import TEMPLATE_FLAG
 from inhouse.engines.workers import guard
+
+TEMPLATE_FLAG = "--chat-template-file"
 
 
 def _supervise(command: list[str], env: dict[str, str]) -> int:
