@@ -109,7 +109,7 @@ class Faults:
     """What goes wrong. Off unless set."""
 
     status: dict[str, list[tuple[int, dict[str, str]]]] = field(default_factory=dict)
-    """Answers given first, by kind: manifest, blob, cdn, token, upload, patch, put."""
+    """Answers given first, by kind: manifest, blob, cdn, token, upload, progress, patch, put."""
     always: dict[str, tuple[int, dict[str, str]]] = field(default_factory=dict)
     """Answers always given, by kind."""
     realm: str = ""
@@ -457,6 +457,8 @@ class _Handler(BaseHTTPRequestHandler):
         if key not in registry.uploads:
             return self._error(404, "BLOB_UPLOAD_UNKNOWN")
         if self.command == "GET":
+            if self._faulty("progress"):
+                return None
             return self._send(204, b"", self._progress(repository, key))
         if self._faulty(self.command.lower()):
             return None
