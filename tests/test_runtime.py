@@ -79,6 +79,7 @@ def runtime(given: Given, meter: Meter, **more: Any) -> Runtime:
     parts: dict[str, Any] = {
         "resolve": resolve,
         "check": lambda request, card: None,
+        "dress": lambda request, card: request,
         "route": route,
         "lease": given.lease,
         "stop": None,

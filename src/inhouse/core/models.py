@@ -128,8 +128,8 @@ class Card:
 
     ``digest`` is 64 hex of the manifest, ``weights`` the path handed to an engine (the first part of a
     split model, the folder of a safetensors one), ``files`` everything it is made of, ``size`` the
-    bytes of all of them. ``capabilities``: completion, chat, tools, insert, vision, embedding,
-    thinking. ``control_tokens``: texts that the tokenizer would read as control tokens. ``template``
+    bytes of all of them. ``capabilities``: completion, chat, tools, insert, vision, audio, embedding,
+    rerank, thinking. ``control_tokens``: texts that the tokenizer would read as control tokens. ``template``
     is Jinja; ``own_template`` says that it replaces the one inside the weights.
     ``defaults``: options of the model itself (temperature, stop ...), named as in Ollama's options.
     ``messages``: (role, content) that every chat begins with. ``labels``: tags for policies.

@@ -73,7 +73,7 @@ def _operation(row: AnyRow, method: str) -> dict[str, Any]:
         if row.body in EXAMPLES:
             content["example"] = EXAMPLES[row.body]
         operation["requestBody"] = {"required": True, "content": {"application/json": content}}
-    if row.upload:
+    if row.upload and method != "HEAD":
         binary = {row.upload: {"schema": {"type": "string", "format": "binary"}}}
         operation["requestBody"] = {"required": True, "content": binary}
     if row.path.endswith("}"):

@@ -65,8 +65,10 @@ def manifest_of(held: Sequence[Held], making: Making) -> Manifest:
     for path in _paths(held, "projector"):
         metadata, more = gguf_facts.inspect_projector(path)
         projector, can = dict(metadata), can | set(more)
-    for path in _paths(held, "adapter"):
-        gguf_facts.inspect_adapter(path, facts)
+    adapters = _paths(held, "adapter")
+    rows = gguf_facts.tensors(models) if adapters and (models := _paths(held, "model")) else []
+    for path in adapters:
+        gguf_facts.inspect_adapter(path, facts, rows)
     for path in _paths(held, "draft"):
         gguf_facts.inspect_draft(path, facts)
     template = jinja_of(making.template)

@@ -16,7 +16,16 @@ from .times import FOREVER, stamp
 
 _LONG = 16  # arrays of GGUF metadata longer than this are null unless verbose
 _HIDDEN = ("general.name", "tokenizer.chat_template")
-_SHOWN_CAPABILITIES = ("completion", "tools", "insert", "vision", "embedding", "thinking")
+_SHOWN_CAPABILITIES = (
+    "completion",
+    "tools",
+    "insert",
+    "vision",
+    "audio",
+    "embedding",
+    "rerank",
+    "thinking",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,8 +53,13 @@ def _digest(scope: Scope) -> str:
     return f"sha256:{text[7:]}" if text[:7] == "sha256-" else text
 
 
-async def has_blob(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
-    """HEAD: 200 or 404."""
+async def blob(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+    """HEAD: 200 or 404. POST: 201 for a new one, 200 for one that is here."""
+    endpoint = _has_blob if scope["method"] == "HEAD" else _take_blob
+    await endpoint(services, scope, receive, send)
+
+
+async def _has_blob(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
     try:
         here = await asyncio.to_thread(services.store.has_blob, _digest(scope))
     except InhouseError as error:
@@ -63,8 +68,7 @@ async def has_blob(services: Services, scope: Scope, receive: Receive, send: Sen
     await answers.whole(scope, send, b"", status=200 if here else 404)
 
 
-async def take_blob(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
-    """POST: 201 for a new one, 200 for one that is here."""
+async def _take_blob(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
     _plain_body(scope)
     info: Info = scope["inhouse"]
     try:
@@ -142,4 +146,4 @@ def _export(services: Services, body: bytes) -> Export:
     return services.store.export(names)
 
 
-__all__ = ["Upload", "give_bundle", "has_blob", "take_blob", "take_bundle"]
+__all__ = ["Upload", "blob", "give_bundle", "take_bundle"]
