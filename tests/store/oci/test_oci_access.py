@@ -210,14 +210,14 @@ def test_keys_are_kept_by_repository_and_forgotten_in_time():
 def test_the_environment_is_read_in_one_place(tmp_path):
     environ = {
         "INHOUSE_OLLAMA_REGISTRY": "http://Mirror.corp:8080/ollama/",
-        "INHOUSE_REGISTRY_TOKEN": "ghcr.io=a=b, R.corp:5000=t",
+        "INHOUSE_REGISTRY_TOKEN": "ghcr.io=a=b, R.corp:5000=t,docker.io=d",
         "INHOUSE_REGISTRY_REALMS": "r.corp=login.corp",
         "DOCKER_CONFIG": str(tmp_path),
     }
     found = settings.read(environ, tmp_path)
     assert found.mirror == "http://Mirror.corp:8080/ollama"
     assert found.own_hosts == ("mirror.corp:8080",)
-    assert found.tokens == {"ghcr.io": "a=b", "r.corp:5000": "t"}
+    assert found.tokens == {"ghcr.io": "a=b", "r.corp:5000": "t", "registry-1.docker.io": "d"}
     assert found.realms == {"r.corp": "login.corp"}
     assert found.docker == tmp_path / "config.json"
     assert "a=b" not in repr(found)

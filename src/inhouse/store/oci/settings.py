@@ -78,7 +78,7 @@ def _by_host(environ: Mapping[str, str], key: str) -> dict[str, str]:
         if item.strip() and not (host and equals and value):
             raise BadRequest(f"{key} is not a list of host=value.", hint="Write host=value[,host=value].")
         if host:
-            out[host.lower()] = value
+            out[_DOCKER_REQUESTS if _docker_host(host) == names.DOCKER_HOST else host.lower()] = value
     return out
 
 
