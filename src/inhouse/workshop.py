@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .engines import convert, quantize
+from .engines.quantize import Job
 from .engines.recipe import Settings
 from .engines.tool import Step
 from .store.creating import Change
@@ -35,8 +36,8 @@ class Workshop:
         quantize.quantize(job, _heard(say), watch.stopped.is_set, self._settings, os.environ)
 
     @staticmethod
-    def _job(change: Change, source: Path, target: Path) -> quantize.Job:
-        return quantize.Job(
+    def _job(change: Change, source: Path, target: Path) -> Job:
+        return Job(
             source=source,
             target=target,
             kind=change.kind,
