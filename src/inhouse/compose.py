@@ -68,10 +68,11 @@ class House:
         self._machine = machine.detect()
         self.recipe = registry.choose(config.engine, state=config.home)
         self.token = secrets.token_hex(32)
+        self.workshop = Workshop(config.engine, config.home)
         self.store = store.Store(
             config.home,
             policy=self._policy(),
-            workshop=Workshop(config.engine, config.home),
+            workshop=self.workshop,
             build=self.recipe.build,
         )
         self.catalog = catalog.Catalog(self.store, self.recipe.cards())
@@ -140,6 +141,7 @@ class House:
         found = machine.findings(
             now,
             engines=[asdict(one) for one in available],
+            tools=[asdict(one) for one in self.workshop.tools()],
             home=self.config.home,
             models=len(self.catalog.cards()),
         )

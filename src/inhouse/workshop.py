@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from .engines import convert, quantize
+from .engines import convert
+from .engines import quantize as quantizing
 from .engines.quantize import Job
-from .engines.recipe import Settings
+from .engines.recipe import Availability, Settings
 from .engines.tool import Step
 from .store.creating import Change
 from .store.sources import Watch
@@ -23,17 +24,21 @@ class Workshop:
         self._settings = settings
         self._home = home
 
+    def tools(self) -> list[Availability]:
+        """What there is to change weights with. Runs a binary once; blocking."""
+        return [quantizing.able(self._settings, os.environ), convert.able(self._home, os.environ)]
+
     def check(self, change: Change) -> str:
-        name, _ = quantize.type_of(change.kind)
-        quantize.check(self._job(change, Path(), Path()))
+        name, _ = quantizing.type_of(change.kind)
+        quantizing.check(self._job(change, Path(), Path()))
         return name
 
     def estimate(self, kind: str, parameters: int, size: int) -> int:
-        return quantize.estimate(parameters, size, kind)
+        return quantizing.estimate(parameters, size, kind)
 
     def quantize(self, source: Path, target: Path, change: Change, watch: Watch, say: Say) -> None:
         job = self._job(change, source, target)
-        quantize.quantize(job, _heard(say), watch.stopped.is_set, self._settings, os.environ)
+        quantizing.quantize(job, _heard(say), watch.stopped.is_set, self._settings, os.environ)
 
     @staticmethod
     def _job(change: Change, source: Path, target: Path) -> Job:

@@ -65,17 +65,19 @@ def _gpus(machine: Machine) -> list[Finding]:
 
 
 def _engines(engines: Sequence[Mapping[str, Any]]) -> list[Finding]:
-    found = [
-        Finding("ok", f"engine {e['name']}", " ".join(filter(None, (e.get("version"), e.get("why")))))
-        if e.get("ok")
-        else Finding("note", f"engine {e['name']}", e.get("why") or "not available", e.get("fix") or "")
-        for e in engines
-    ]
+    found = [_available(f"engine {e['name']}", e) for e in engines]
     if not any(e.get("ok") for e in engines):
         fixes = (e["fix"] for e in engines if e.get("fix"))
         fix = next(fixes, "Install Inhouse again: its engine is a dependency.")
         found.append(Finding("missing", "engine", "no engine can run models", fix))
     return found
+
+
+def _available(label: str, facts: Mapping[str, Any]) -> Finding:
+    if facts.get("ok"):
+        text = " ".join(filter(None, (facts.get("version"), facts.get("why"))))
+        return Finding("ok", label, text or "available")
+    return Finding("note", label, facts.get("why") or "not available", facts.get("fix") or "")
 
 
 def _disk(home: Path) -> Finding:
@@ -90,17 +92,19 @@ def findings(
     machine: Machine,
     engines: Sequence[Mapping[str, Any]],
     *,
+    tools: Sequence[Mapping[str, Any]] = (),
     home: Path | None = None,
     models: int | None = None,
 ) -> list[Finding]:
     """All findings in the order to show them.
 
-    ``engines`` are plain facts: name, ok, version, why, fix. ``home`` is where models lie (its disk is
+    ``engines`` and ``tools`` are plain facts: name, ok, version, why, fix. ``home`` is where models lie (its disk is
     measured), ``models`` how many there are.
     """
     found = [Finding("ok", "system", f"{machine.os} {machine.arch}"), _cpu(machine), _memory(machine)]
     found += _gpus(machine)
     found += _engines(engines)
+    found += [_available(f"tool {tool['name']}", tool) for tool in tools]
     if home is not None:
         found.append(_disk(home))
     if models is not None:
