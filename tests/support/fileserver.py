@@ -167,6 +167,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.request = self.server.context.wrap_socket(self.request, server_side=True)
         super().setup()
 
+    def finish(self) -> None:
+        super().finish()
+        if self.server.context:
+            self.request.close()
+
     def log_message(self, format: str, *args: Any) -> None:
         pass
 

@@ -52,6 +52,9 @@ RETIRED: Final = frozenset(
 )
 """Options that Ollama gave up; they are skipped with a word about it where a model is made."""
 
+IDLE: Final[Mapping[str, str]] = {"num_keep": "nothing is ever cut out of a running context here"}
+"""Options that are kept and change nothing, each with the reason."""
+
 MESSAGE_ROLES: Final = ("system", "user", "assistant")
 COMPATIBLE: Final = (0, 33, 0)
 """The Ollama whose model files and ``/api/create`` are followed: ``requires`` may ask for it at most."""
@@ -117,7 +120,7 @@ def option(name: str, value: Any) -> Any:
     """The value of a model's option in the type that it has; ``stop`` as a tuple of one or more.
 
     Takes values already typed, as JSON and TOML give them. Raises BadRequest for a name that is not an
-    option, or a value of another type.
+    option, or a value of another type; Unsupported for ``main_gpu``.
     """
     kind = OPTIONS.get(name)
     param = f"parameters.{name[:40]}"
@@ -125,6 +128,12 @@ def option(name: str, value: Any) -> Any:
         shown = name[:40] if name.isprintable() else "?"
         raise BadRequest(
             f"unknown parameter '{shown}'", hint="Options are named as in Ollama: temperature.", param=param
+        )
+    if name == "main_gpu":
+        raise Unsupported(
+            "parameter main_gpu is not supported here",
+            hint="The engine spreads a model over the GPUs by itself.",
+            param=param,
         )
     if kind is str:
         texts = (value,) if isinstance(value, str) else value
@@ -139,7 +148,11 @@ def option(name: str, value: Any) -> Any:
     if kind is bool and isinstance(value, bool):
         return value
     wanted = {int: "integer", float: "float32", bool: "boolean"}[kind]
-    raise BadRequest(f'option "{name}" must be of type {wanted}', hint="", param=param)
+    raise BadRequest(
+        f'option "{name}" must be of type {wanted}',
+        hint="The reference of the model file says what each takes.",
+        param=param,
+    )
 
 
 def check_requires(version: str) -> None:

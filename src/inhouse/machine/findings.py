@@ -98,8 +98,8 @@ def findings(
 ) -> list[Finding]:
     """All findings in the order to show them.
 
-    ``engines`` and ``tools`` are plain facts: name, ok, version, why, fix. ``home`` is where models lie (its disk is
-    measured), ``models`` how many there are.
+    ``engines`` and ``tools`` are plain facts: name, ok, version, why, fix. ``home`` is where models lie
+    (its disk is measured), ``models`` how many there are.
     """
     found = [Finding("ok", "system", f"{machine.os} {machine.arch}"), _cpu(machine), _memory(machine)]
     found += _gpus(machine)

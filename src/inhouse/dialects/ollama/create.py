@@ -1,9 +1,10 @@
 """POST /api/create and /api/push: bodies -> orders.
 
 Beyond Ollama's fields, ours: ``projector``, ``imatrix`` ({name: digest}), ``draft_model``, ``engine``,
-``labels``, ``aliases``, ``allow_requantize``, ``use_embedded_template``, an adapter as ``{"digest", "scale"}``, several adapters,
-and ``paths`` with absolute paths of the server's machine. Whether the sender may name paths is the
-server's question: ``CreateOrder.local`` says that it did.
+``labels``, ``aliases``, ``allow_requantize``, ``use_embedded_template``, an adapter as
+``{"digest", "scale"}``, several adapters, an empty ``system``, ``messages`` or ``labels`` that takes the
+base's away, and ``paths`` with absolute paths of the server's machine. Whether the sender may name paths is
+the server's question: ``CreateOrder.local`` says that it did.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def decode_create(body: bytes) -> CreateOrder:
         draft_model=fields.text("draft_model") or "",
         template=template,
         use_embedded_template=embedded,
-        system=fields.text("system") or None,
+        system=fields.text("system"),
         licence=_licence(fields),
         parameters=_parameters(fields),
         messages=_messages(fields),
@@ -220,6 +221,8 @@ def _parameters(fields: Fields) -> dict[str, Any]:
 
 
 def _messages(fields: Fields) -> tuple[tuple[str, str], ...] | None:
+    if not fields.has("messages"):
+        return None
     out = []
     for message in fields.objects("messages", 10_000):
         for name in ("images", "tool_calls"):
@@ -228,7 +231,7 @@ def _messages(fields: Fields) -> tuple[tuple[str, str], ...] | None:
         if role not in MESSAGE_ROLES:
             wrong_value(message.at("role"), "system, user or assistant", role)
         out.append((role, message.text("content") or ""))
-    return tuple(out) or None
+    return tuple(out)
 
 
 def _tuning(fields: Fields) -> Tuning:
@@ -239,7 +242,7 @@ def _tuning(fields: Fields) -> Tuning:
         if name not in ("kind", *Tuning.__dataclass_fields__) or name == "engine":
             raise BadRequest(
                 f"Unknown field: '{engine.at(name[:40])}'.",
-                hint="engine takes kind, context_length, slots, threads, gpu_layers, kv_cache_type, keep_alive.",
+                hint="The API reference lists the fields of engine.",
                 param="engine",
             )
     return Tuning(

@@ -4,8 +4,9 @@
 make a model. ``render`` and ``parameters`` are the texts of ``/api/show``.
 """
 
+from .declared import parse_declared
 from .places import Place
 from .reader import Reading, parse
 from .text import parameters, render
 
-__all__ = ["Place", "Reading", "parameters", "parse", "render"]
+__all__ = ["Place", "Reading", "parameters", "parse", "parse_declared", "render"]

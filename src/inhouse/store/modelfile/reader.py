@@ -1,9 +1,9 @@
 """Ollama's Modelfile -> an order to make a model.
 
 Facts of the language (keywords, where a value ends, byte order marks, ``(line N): ...``) are those of
-Ollama's own parser, as of the version in ``core.create.COMPATIBLE``. Said here and not there: several ADAPTERs, a model
-name behind DRAFT, an empty SYSTEM that takes the base's away, and Go's escapes in the quoted value of a
-PARAMETER, which ``inhouse show --modelfile`` writes.
+Ollama's own parser, as of the version in ``core.create.COMPATIBLE``. Said here and not there: several
+ADAPTERs, a model name behind DRAFT, an empty SYSTEM that takes the base's away, and Go's escapes in the
+quoted value of a PARAMETER, which ``inhouse show --modelfile`` writes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NoReturn
 
-from ...core.create import MESSAGE_ROLES, OPTIONS, RETIRED, Create, FileRef, check_requires, option
+from ...core.create import (
+    IDLE,
+    MESSAGE_ROLES,
+    OPTIONS,
+    RETIRED,
+    Create,
+    FileRef,
+    check_requires,
+    option,
+)
 from ...core.errors import BadRequest, InhouseError, Unsupported
 from ..templates.quoting import unquote
 from .places import Place
@@ -37,9 +46,6 @@ _INT: Final = re.compile(r"[+-]?[0-9]{1,19}\Z")
 _FLOAT: Final = re.compile(r"[+-]?(?:[0-9]{1,40}(?:\.[0-9]{0,40})?|\.[0-9]{1,40})(?:[eE][+-]?[0-9]{1,4})?\Z")
 _TRUE: Final = {"1", "t", "T", "TRUE", "true", "True"}
 _FALSE: Final = {"0", "f", "F", "FALSE", "false", "False"}
-_IDLE: Final = {
-    "num_keep": "nothing is ever cut out of a running context here",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,10 +211,10 @@ class _Reader:
             self.files.append(what)
 
     def _model(self, said: Said) -> FileRef | str:
-        return self.place.model(said.value, f"{said.keyword.upper()} of line {said.line}")
+        return self.place.model(said.value, f"(line {said.line}): {said.keyword.upper()}")
 
     def _adapter(self, said: Said) -> None:
-        self.adapters.append(self.place.file(said.value, f"ADAPTER of line {said.line}"))
+        self.adapters.append(self.place.file(said.value, f"(line {said.line}): ADAPTER"))
 
     def _draft(self, said: Said) -> None:
         if "draft" in self.order or "draft_model" in self.order:
@@ -244,20 +250,20 @@ class _Reader:
         if name in RETIRED:
             self.said.append(f"(line {said.line}): parameter {name} is deprecated and has no effect.")
             return
-        if name not in OPTIONS:
-            _refuse(said.line, f"unknown parameter '{name[:40]}'")
-        if name == "main_gpu":
-            why = "The engine spreads a model over the GPUs by itself."
-            _refuse(said.line, "parameter main_gpu is not supported here", why, Unsupported)
-        value = option(name, _typed(said))
-        if name in _IDLE:
-            self.said.append(f"(line {said.line}): parameter {name} changes nothing: {_IDLE[name]}.")
+        try:
+            value = option(name, _typed(said))
+        except BadRequest as error:
+            _refuse(said.line, error.message.removeprefix(f"(line {said.line}): "), error.hint, type(error))
+        if name in IDLE:
+            self.said.append(f"(line {said.line}): parameter {name} changes nothing: {IDLE[name]}.")
         self.parameters[name] = self.parameters.get(name, ()) + value if name == "stop" else value
 
 
 def _typed(said: Said) -> Any:
     """A parameter's value as Ollama reads it, by the type of the option."""
-    kind, text = OPTIONS[said.argument], said.value
+    kind, text = OPTIONS.get(said.argument), said.value
+    if kind is None:
+        return text
     if kind is str:
         read = unquote(text) if said.quoted == '"' else text
         return text if read is None else read

@@ -17,7 +17,8 @@ SHARE_MOST: Final = 2**26
 SLOW: Final = 8.0
 """A stream this many times slower than the best loses all of its range, not just half."""
 WORTH: Final = 0.5
-"""Seconds of work left from which on a range is worth sharing."""
+"""Seconds of work left from which on a range is worth sharing: what its answer had already on the way is
+lost. A range that is too young to be measured is not shared."""
 FORGET: Final = 0.9
 
 
@@ -135,9 +136,9 @@ class Plan:
                 start, end = segment.pos, segment.end
                 segment.end = segment.pos
                 return start, end
-        fresh = [(0.0, s) for s in self._active if s.rate is None and s.left >= SHARE_LEAST]
-        worth = [pair for pair in waiting if pair[0] > WORTH] or fresh
-        for _, segment in sorted(worth, key=lambda pair: (-pair[0], -pair[1].left)):
+        for seconds, segment in sorted(waiting, key=lambda pair: -pair[0]):
+            if seconds < WORTH:
+                break
             middle = self._aligned(segment.pos + segment.left // 2)
             if segment.pos < middle < segment.end:
                 end, segment.end = segment.end, middle
