@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ import msgspec
 from ..core.create import Create, FileRef
 from ..core.errors import BadRequest, InhouseError, ModelNotFound, NoSpace, Unsupported
 from ..core.models import Card, ModelName, Tuning
-from . import gguf_facts
+from . import catalogue, gguf_facts
 from .fetching import SLACK, Fetcher, Held
 from .layout import Layout, guarded, hash_open, sync_file
 from .making import Making, facts_of, manifest_of
@@ -126,10 +127,14 @@ class Creator:
         return manifest, tuple(held)
 
     def _stored(self, text: str) -> Card | None:
-        try:
-            return self._records.get(ModelName.parse(text))
-        except InhouseError:
-            return None
+        """The model of a name, also of one whose tag only the catalogue knows."""
+        with contextlib.suppress(InhouseError):
+            name = ModelName.parse(text)
+            for meant in (name, catalogue.default_tag(name)):
+                if meant is not None:
+                    with contextlib.suppress(ModelNotFound):
+                        return self._records.get(meant)
+        return None
 
     def _files(self, order: Create, watch: Watch) -> tuple[Held, ...]:
         """Uploaded blobs and files of this machine, each in the role that its bytes say."""

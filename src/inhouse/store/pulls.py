@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..core.errors import (
+    BadRequest,
     Cancelled,
     Conflict,
     Forbidden,
@@ -24,7 +25,7 @@ from .catalogue import Pinned
 from .fetching import Fetcher, Held
 from .layout import Layout
 from .making import Making, jinja_of, manifest_of
-from .records import Records
+from .records import Records, short
 from .sources import SOURCES, Listing, PullEvent, Watch
 
 log = logging.getLogger(__name__)
@@ -69,9 +70,15 @@ class Puller:
         if entry is not None:
             return Order(name, entry.sources, entry.licence, entry.defaults)
         record = self._records.find(name)
-        if record is not None and record.card is not None and record.named.source:
-            return Order(record.card.name, (Pinned(record.named.source),))
-        raise catalogue.not_found(text)
+        if record is None or record.card is None:
+            raise catalogue.not_found(text)
+        if not record.named.source:
+            raise BadRequest(
+                f"'{short(name)}' was made here: it has no source to pull from.",
+                hint="Pull what it was made from, and create it again.",
+                param="model",
+            )
+        return Order(record.card.name, (Pinned(record.named.source),))
 
     def pull(self, order: Order, watch: Watch) -> Card:
         """Bring a model in, or what changed of it; it is visible afterwards."""

@@ -164,6 +164,8 @@ class Store:
         target = self.layout.blob(digest)
         self.layout.prepare()
         if target.is_file():
+            while stream.read(2**20):  # a body that nobody reads would look to its sender like a failure
+                pass
             return False
         temp = self.layout.partial / f"{secrets.token_hex(8)}.tmp"
         found = sha256()
