@@ -16,6 +16,13 @@ from .sources import SOURCES, Listing, Watch
 FORMAT: Final = 1
 
 
+def shareable(text: str) -> str:
+    """A source text without the folders of this machine: it may end in a repository or an answer."""
+    if not text or sources.kind_of(text) != "file":
+        return text
+    return "file:" + text.replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
 def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest() if text else ""
 
@@ -25,8 +32,8 @@ def entry(record: Record, build: str) -> dict[str, Any]:
     card, manifest = _card(record), read(record.named)
     return {
         "name": str(card.name),
-        "source": record.named.source,
-        "origin": manifest.origin,
+        "source": shareable(record.named.source),
+        "origin": shareable(manifest.origin),
         "revision": manifest.revision,
         "digest": f"sha256:{card.digest}",
         "files": [
@@ -118,7 +125,7 @@ class Locks:
             return {"status": "no source", "why": "It was made here."}
         kind = sources.kind_of(text)
         if kind in ("pypi", "file"):
-            return {"source": text, "status": "pinned", "why": "The source names exactly this."}
+            return {"source": shareable(text), "status": "pinned", "why": "The source names exactly this."}
         try:
             listing = SOURCES[kind].find(sources.parse(text), watch)
         except InhouseError as error:
@@ -171,4 +178,4 @@ def _diff(
     }
 
 
-__all__ = ["Locks", "entry"]
+__all__ = ["Locks", "entry", "shareable"]

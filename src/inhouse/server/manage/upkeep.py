@@ -11,6 +11,7 @@ import msgspec
 
 from ...core.models import ModelName
 from ...dialects import inhouse, ollama
+from ...store.locks import shareable
 from ...store.sources import kind_of
 from .. import answers
 from ..answers import Receive, Scope, Send
@@ -89,7 +90,7 @@ def _alias(services: Services, body: bytes) -> Any:
 
 def _rollback(services: Services, body: bytes) -> Any:
     card = services.store.rollback(_resolved(services, ollama.decode_name(body)))
-    return {"model": str(card.name), "digest": card.digest, "origin": card.origin}
+    return {"model": str(card.name), "digest": card.digest, "origin": shareable(card.origin)}
 
 
 disk, prune = Question(_disk), Question(_prune)
