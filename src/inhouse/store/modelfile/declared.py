@@ -107,8 +107,9 @@ def _refuse(what: str, hint: str = _HINT) -> NoReturn:
 def _toml(text: str) -> Any:
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise BadRequest(f"The model file is no TOML: {error}.", hint=_HINT) from error
+    except ValueError as error:
+        # Also a number of too many digits, which is no TOMLDecodeError.
+        raise BadRequest(f"The model file is no TOML: {str(error)[:200]}.", hint=_HINT) from error
     except RecursionError as error:
         raise BadRequest("The model file is nested too deeply.", hint=_HINT) from error
 
