@@ -35,6 +35,7 @@ class HttpReader:
         self._url = url
         self._headers = dict(headers)
         self._place = ""
+        self._worked = False
         self._lock = threading.Lock()
 
     def begin(self, start: int, end: int, tick: Tick) -> tuple[Facts, Answer]:
@@ -84,7 +85,7 @@ class HttpReader:
                 break
             answer.close()
             place = ""
-        if retry.should_retry("GET", answer.status):
+        if retry.should_retry("GET", answer.status) or (self._worked and answer.status in EXPIRED):
             answer.close()
             raise Broken(f"HTTP {answer.status}", retry_after=retry.retry_after(answer.headers))
         coding = answer.headers.get("content-encoding", "identity").lower()
@@ -94,6 +95,7 @@ class HttpReader:
         if answer.status in (200, 206):
             final = str(answer.hop.url)
             with self._lock:
+                self._worked = True
                 self._place = final if final != str(urls.parse(self._url)) else ""
         return answer
 
