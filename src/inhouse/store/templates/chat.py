@@ -34,6 +34,8 @@ _SHARED: Final = {
     "IsThinkSet": Value("true", BOOL, True),
 }
 _EMPTY: Final = Value("''", TEXT, False)
+# Not named by exclusion: a template that mentions tools is taken for one that knows them.
+_JOINED: Final = "['system', 'user', 'assistant']"
 _CONTENT: Final = "(m['content'] or '')"
 
 
@@ -103,7 +105,7 @@ def _messages(used: set[str]) -> list[str]:
     }
     more = "".join(f", {text}" for name, text in keys.items() if name in used)
     last = more.replace("(m[", "(g.all[-1][")
-    joins = "g.all and g.all[-1]['role'] == m['role'] and m['role'] != 'tool'"
+    joins = f"g.all and g.all[-1]['role'] == m['role'] and m['role'] in {_JOINED}"
     if "ToolCalls" in used:
         joins += " and not m['tool_calls'] and not g.all[-1]['tool_calls']"
     content = f"g.all[-1]['content'] ~ '\\n\\n' ~ {_CONTENT}"
