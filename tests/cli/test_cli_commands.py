@@ -70,7 +70,7 @@ def test_show_has_sections(api: Api, invoke: Invoke) -> None:
     assert "    Version 2.0\n    ...\n" in text
     assert "\x1b" not in text
     verbose = invoke("show", "-v", "tiny").out
-    assert "  Tensors\n    output    Q4_1    [2, 3]" in verbose
+    assert "  Tensors\n    output    Q4_1    2 x 3" in verbose
     assert "..." in verbose.split("Metadata")[1]
 
 

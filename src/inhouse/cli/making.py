@@ -38,6 +38,9 @@ def body(order: Create, client: Client) -> dict[str, Any]:
         "engine": _engine(order.tuning),
     }
     out |= {name: value for name, value in texts.items() if value}
+    # Said and empty takes away what the base has.
+    said = {"system": order.system, "messages": order.messages, "labels": order.labels}
+    out |= {name: texts[name] for name, value in said.items() if value is not None}
     return out | (_paths(order) if client.is_local else _uploads(order, client))
 
 

@@ -119,11 +119,13 @@ Rows = Sequence[Sequence[str]]
 
 
 def _section(title: str, rows: Rows) -> str:
-    width = max(len(row[0]) for row in rows)
-    lines = [f"  {title}"]
-    for row in rows:
-        lines.append("    " + "    ".join([row[0].ljust(width), *row[1:]]).rstrip())
-    return "\n".join(lines)
+    """A title and its rows, each column as wide as its widest cell."""
+    count = max(len(row) for row in rows)
+    widths = [max((len(row[i]) for row in rows if i < len(row)), default=0) for i in range(count)]
+    lines = (
+        "    ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=False)).rstrip() for row in rows
+    )
+    return "\n".join([f"  {title}", *(f"    {line}" for line in lines)])
 
 
 def _lines(text: str, limit: int) -> Rows:
@@ -142,9 +144,19 @@ def model(show: Json, *, verbose: bool = False) -> str:
         ("context length", details.get("context_length") or info.get(f"{family}.context_length")),
         ("embedding length", details.get("embedding_length") or info.get(f"{family}.embedding_length")),
         ("quantization", details.get("quantization_level")),
+        ("mix", _mix(show.get("tensors") or [])),
+        ("vocabulary", f"{show['vocabulary']:,} tokens" if show.get("vocabulary") else None),
+        ("template", _template(str(show.get("template") or ""))),
         ("requires", show.get("requires")),
+        ("digest", str(show.get("digest") or "")[:12]),
+        ("origin", show.get("origin")),
+        ("revision", show.get("revision")),
+        ("labels", ", ".join(show.get("labels") or ())),
     ]
     sections: list[tuple[str, Rows]] = [("Model", [(name, str(value)) for name, value in rows if value])]
+    files = show.get("files") or []
+    if verbose or len(files) > 1:
+        sections.append(("Files", [_file(f) for f in files]))
     sections.append(("Capabilities", [(str(c),) for c in show.get("capabilities") or []]))
     parameters = [line.split(None, 1) for line in str(show.get("parameters") or "").splitlines()]
     sections.append(("Parameters", [p for p in parameters if p]))
@@ -153,8 +165,40 @@ def model(show: Json, *, verbose: bool = False) -> str:
     if verbose:
         sections.append(("Metadata", [(k, _short(v)) for k, v in sorted(info.items())]))
         tensors = show.get("tensors") or []
-        sections.append(("Tensors", [(t["name"], t["type"], str(t["shape"])) for t in tensors]))
+        sections.append(("Tensors", [_tensor(t) for t in tensors]))
     return output.clean("\n\n".join(_section(title, rows) for title, rows in sections if rows))
+
+
+def _mix(tensors: Sequence[Json]) -> str:
+    """What the weights are made of: ``Q4_1 97%, F32 3%``, by bytes."""
+    sizes: dict[str, int] = {}
+    for tensor in tensors:
+        sizes[str(tensor.get("type"))] = sizes.get(str(tensor.get("type")), 0) + int(tensor.get("size") or 0)
+    total = sum(sizes.values())
+    if not total:
+        return ""
+    largest = sorted(sizes.items(), key=lambda pair: -pair[1])
+    return ", ".join(f"{kind} {_percent(size / total)}" for kind, size in largest)
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.01 else "<1%"
+
+
+def _template(text: str) -> str:
+    return f"{len(text)} characters; see --template" if text else ""
+
+
+def _tensor(tensor: Json) -> tuple[str, ...]:
+    size = int(tensor.get("size") or 0)
+    shape = " x ".join(str(n) for n in tensor.get("shape") or ())
+    return (str(tensor["name"]), str(tensor["type"]), shape, output.human_size(size) if size else "")
+
+
+def _file(file: Json) -> tuple[str, ...]:
+    where = "in place" if file.get("in_place") else ""
+    size = output.human_size(int(file.get("size") or 0))
+    return (str(file.get("role")), str(file.get("file")), size, str(file.get("digest"))[7:19], where)
 
 
 def licence(show: Json) -> str:
