@@ -31,6 +31,8 @@ from .sources import SOURCES, Listing, PullEvent, Watch
 log = logging.getLogger(__name__)
 
 TRIES = 3
+ETAGGED = frozenset({"web", "s3"})
+"""Sources whose revision is the ETag of the one file that a model is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ class Puller:
     def _from(self, place: Pinned, order: Order, watch: Watch) -> Card:
         source = SOURCES[place.kind]
         listing = place.listing or source.find(sources.parse(place.text), watch)
-        listing = _held_to(listing, place)
+        listing = self._unchanged(_held_to(listing, place), place, order)
         if listing.said:
             watch.say(PullEvent(listing.said))
         if order.own_template:
@@ -130,6 +132,21 @@ class Puller:
                 if attempt == TRIES - 1:
                     raise
         raise AssertionError("unreachable")
+
+    def _unchanged(self, listing: Listing, place: Pinned, order: Order) -> Listing:
+        """The listing with the digest of its one file, where the source tells none but the same version of
+        it came before (a strong ETag stands for the same bytes)."""
+        if place.kind not in ETAGGED or len(listing.assets) != 1 or listing.assets[0].sha256:
+            return listing
+        try:
+            card = self._records.get(order.name)
+        except (ModelNotFound, StoreError):
+            return listing
+        [asset], held = listing.assets, card.of_role("model")
+        same = listing.revision == card.revision and listing.revision[:2] not in ("", "W/")
+        if not same or len(held) != 1 or held[0].size != asset.size:
+            return listing
+        return replace(listing, assets=(replace(asset, sha256=held[0].digest.removeprefix("sha256:")),))
 
     def _commit(
         self, order: Order, place: Pinned, listing: Listing, held: tuple[Held, ...], watch: Watch
