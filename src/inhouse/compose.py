@@ -57,6 +57,11 @@ class Activity:
         return 0.0 if self.active else time.monotonic() - self.last
 
 
+def _environ(**settings: str) -> dict[str, str]:
+    """This process's environment with settings in it that may have come from a file."""
+    return os.environ | {name: value for name, value in settings.items() if value}
+
+
 class House:
     """All rooms, wired for one configuration. ``sockets`` is a private folder for workers."""
 
@@ -68,7 +73,8 @@ class House:
         self._machine = machine.detect()
         self.recipe = registry.choose(config.engine, state=config.home)
         self.token = secrets.token_hex(32)
-        self.workshop = Workshop(config.engine, config.home)
+        environ = _environ(INHOUSE_CONVERTER=config.engine.converter)
+        self.workshop = Workshop(config.engine, config.home, environ)
         self.store = store.Store(
             config.home,
             policy=self._policy(),
@@ -112,6 +118,11 @@ class House:
             stall=settings.pull_stall,
             room=self._memory,
             folders=tuple(Path(folder).expanduser() for folder in settings.model_folders),
+            environ=_environ(
+                INHOUSE_OLLAMA_REGISTRY=settings.ollama_registry,
+                INHOUSE_REGISTRY_TOKEN=settings.registry_token,
+                INHOUSE_REGISTRY_REALMS=settings.registry_realms,
+            ),
         )
 
     def _memory(self) -> int:

@@ -162,6 +162,9 @@ class Engine:
     )
     slots: int = _setting(0, "INHOUSE_SLOTS", "Requests a model runs at once; 0: from memory.", _whole)
     threads: int = _setting(0, "INHOUSE_THREADS", "CPU threads of a worker; 0: physical cores.", _whole)
+    converter: str = _setting(
+        "", "INHOUSE_CONVERTER", "llama.cpp's convert_hf_to_gguf.py, or a command; empty: our own.", str
+    )
     kv_cache_type: str = _setting(
         "f16", "INHOUSE_KV_CACHE_TYPE", "KV cache type: f16, q8_0 or q4_0.", _one_of("f16", "q8_0", "q4_0")
     )
@@ -185,6 +188,18 @@ class Store:
     )
     pull_stall: float = _setting(
         30.0, "INHOUSE_PULL_STALL", "A connection without a byte for so long is made anew.", duration
+    )
+    ollama_registry: str = _setting(
+        "", "INHOUSE_OLLAMA_REGISTRY", "URL of a mirror that is asked instead of Ollama's registry.", str
+    )
+    registry_token: str = _setting(
+        "", "INHOUSE_REGISTRY_TOKEN", "Tokens of registries: host=token, comma-separated.", str, secret=True
+    )
+    registry_realms: str = _setting(
+        "",
+        "INHOUSE_REGISTRY_REALMS",
+        "Registries whose token service is another machine: host=realm host, comma-separated.",
+        str,
     )
     model_folders: tuple[str, ...] = _setting(
         (), "INHOUSE_MODEL_FOLDERS", "Folders whose files API clients may name, comma-separated.", _names

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from .engines import convert
@@ -20,13 +19,14 @@ Say = Callable[[int, int, str], None]
 class Workshop:
     """See ``store.creating.Workshop``."""
 
-    def __init__(self, settings: Settings, home: Path) -> None:
+    def __init__(self, settings: Settings, home: Path, environ: Mapping[str, str]) -> None:
         self._settings = settings
         self._home = home
+        self._environ = environ
 
     def tools(self) -> list[Availability]:
         """What there is to change weights with. Runs a binary once; blocking."""
-        return [quantizing.able(self._settings, os.environ), convert.able(self._home, os.environ)]
+        return [quantizing.able(self._settings, self._environ), convert.able(self._home, self._environ)]
 
     def check(self, change: Change) -> str:
         name, _ = quantizing.type_of(change.kind)
@@ -38,7 +38,7 @@ class Workshop:
 
     def quantize(self, source: Path, target: Path, change: Change, watch: Watch, say: Say) -> None:
         job = self._job(change, source, target)
-        quantizing.quantize(job, _heard(say), watch.stopped.is_set, self._settings, os.environ)
+        quantizing.quantize(job, _heard(say), watch.stopped.is_set, self._settings, self._environ)
 
     @staticmethod
     def _job(change: Change, source: Path, target: Path) -> Job:
@@ -53,10 +53,10 @@ class Workshop:
 
     def convert(self, folder: Path, target: Path, outtype: str, watch: Watch, say: Say) -> None:
         job = convert.Conversion(folder, target, outtype)
-        convert.convert(job, _heard(say), watch.stopped.is_set, self._home, os.environ)
+        convert.convert(job, _heard(say), watch.stopped.is_set, self._home, self._environ)
 
     def install(self, watch: Watch, say: Say) -> None:
-        convert.install(self._home, lambda line: say(0, 0, line), watch.stopped.is_set, os.environ)
+        convert.install(self._home, lambda line: say(0, 0, line), watch.stopped.is_set, self._environ)
 
 
 def _heard(say: Say) -> Callable[[Step], None]:

@@ -35,7 +35,7 @@ def read_options(body: Fields) -> tuple[LoadOptions, Sampling]:
     options = body.mapping("options") or Fields({}, "options")
     options.refuse("main_gpu", why="The engine spreads a model over the GPUs by itself.")
     _refuse_beyond(options, "num_keep", 4, "Nothing is cut out of a running context here.")
-    _refuse_beyond(options, "draft_num_predict", 4, "Its draft model belongs to a model: set draft_num_predict when creating it.")
+    _refuse_beyond(options, "draft_num_predict", 4, "It belongs to a model: set it when creating one.")
     return _load_options(options), _sampling(options)
 
 

@@ -29,7 +29,7 @@ def push(card: Card, ref: Ref, texts: Texts, watch: Watch, settings: Settings | 
     DigestMismatch, Forbidden, StoreError, Cancelled.
     """
     place = _place(ref)
-    config = settings or read()
+    config = settings or read(watch.policy.environ)
     watch.say(PullEvent("retrieving manifest"))
     built = package.build(card, texts, place.dialect)
     for blob in built.blobs:

@@ -133,7 +133,8 @@ class Policy:
     ``hosts``: ``host`` or ``host:port`` patterns (``*`` matches) that may lie on loopback or in private
     networks. ``rate``: the shared bandwidth limit. ``streams``: parallel ranges of one file.
     ``stall``: seconds without a byte after which a connection is given up. ``room``: bytes of memory
-    that a model may take on this machine. ``folders``: where API clients may name files.
+    that a model may take on this machine. ``folders``: where API clients may name files. ``environ``:
+    the environment that sources read, None this process's.
     """
 
     hosts: tuple[str, ...] = ()
@@ -142,6 +143,7 @@ class Policy:
     stall: float = 30.0
     room: Callable[[], int] = lambda: 0
     folders: tuple[Path, ...] = ()
+    environ: Mapping[str, str] | None = None
 
 
 class Watch:

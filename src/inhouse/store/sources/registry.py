@@ -23,8 +23,8 @@ class Registry:
         self._config = config
         self._keys = access.Keys()
 
-    def _settings(self) -> settings.Settings:
-        return self._config or settings.read()
+    def _settings(self, watch: Watch) -> settings.Settings:
+        return self._config or settings.read(watch.policy.environ)
 
     def parse(self, text: str) -> Ref:
         place = names.parse(text)
@@ -32,7 +32,7 @@ class Registry:
 
     def find(self, ref: Ref, watch: Watch) -> Listing:
         place = names.parse(ref.text)
-        config = self._settings()
+        config = self._settings(watch)
         if not watch.fresh and (listing := ollama.lookup(place, config.environ, config.home)):
             return listing
         there = remote.Remote(place, "pull", config, watch, self._keys)
@@ -44,7 +44,7 @@ class Registry:
     def fetch(self, asset: Asset, folder: Path, watch: Watch) -> Got:
         if isinstance(asset.locator, Path):
             return _in_place(asset, asset.locator, watch)
-        there = remote.Remote(asset.locator, "pull", self._settings(), watch, self._keys)
+        there = remote.Remote(asset.locator, "pull", self._settings(watch), watch, self._keys)
         try:
             got = there.download(asset, folder)
         finally:
