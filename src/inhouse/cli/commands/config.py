@@ -100,6 +100,22 @@ def _size(value: int) -> str:
     return str(value)
 
 
+OTHERS = """
+## Variables of others that hold here
+
+| variable | what for |
+| --- | --- |
+| `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE` | Hugging Face: cache, token, mirror |
+| `MODELSCOPE_ENDPOINT`, `MODELSCOPE_DOMAIN`, `MODELSCOPE_API_TOKEN` | ModelScope |
+| `OLLAMA_MODELS`, `LLAMA_CACHE` | where Ollama and llama.cpp keep models |
+| `DOCKER_CONFIG` | logins of registries |
+| `AWS_*` | object storage |
+| `PIP_*` and pip's own files | the index that `pypi:` models come from |
+| `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, `SSL_CERT_FILE` | all downloads |
+| `NO_COLOR` | the command line |
+"""
+
+
 def markdown() -> str:
     """The reference page; of the declarations alone, so the same on every machine."""
     lines = [
@@ -123,4 +139,4 @@ def markdown() -> str:
                 "| --- | --- | --- | --- |",
             ]
         lines.append(f"| `{s.name}` | `{s.env}` | `{shown(s, s.default)}` | {s.doc} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + OTHERS
