@@ -1,8 +1,9 @@
 """Sealed bundles: models in one file, for machines without a network.
 
-A bundle is an uncompressed tar archive (POSIX ustar): first ``inhouse-bundle.json``, the index, then
+A bundle is an uncompressed tar archive: first ``inhouse-bundle-<seal>.json``, the index, then
 ``blobs/sha256-<hex>``, each file once, in the order of the index. The seal is the sha256 of the index,
-which names the digest of everything else: whoever knows the seal can tell any changed byte.
+which names the digest of everything else; headers and padding are always the same bytes. So a changed
+byte is noticed wherever it is, and whoever knows the seal from elsewhere can tell any other bundle.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import secrets
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,12 +23,11 @@ from ..core.models import Card, CardFile, ModelName
 from . import manifest as manifests
 from .fetching import SLACK, Held
 from .layout import Layout, guarded
-from .making import facts_of
+from .making import Making, manifest_of
 from .manifest import Part, Place, stamp_of
 from .records import Records
 from .sources import PullEvent, Watch
 
-INDEX: Final = "inhouse-bundle.json"
 INDEX_CEILING: Final = 64 * 2**20
 BLOCK: Final = 512
 CHUNK: Final = 2**20
@@ -36,6 +35,7 @@ FORMAT: Final = 1
 TRUSTED: Final = ("architecture", "parameters", "context_length", "kv_per_token", "vocabulary", "template")
 """Facts that a load relies on: they must be what the weights themselves say."""
 
+_INDEX = re.compile(r"inhouse-bundle-([0-9a-f]{64})\.json\Z", re.ASCII)
 _MEMBER = re.compile(r"blobs/sha256-([0-9a-f]{64})\Z", re.ASCII)
 
 
@@ -93,7 +93,8 @@ class Export:
 
     def chunks(self) -> Iterator[bytes]:
         """The bundle's bytes; every file is hashed on the way. Raises DigestMismatch, StoreError."""
-        yield _header(INDEX, len(self._index)) + self._index + _padding(len(self._index))
+        yield _header(f"inhouse-bundle-{self.seal}.json", len(self._index)) + self._index
+        yield _padding(len(self._index))
         for file in self._files:
             yield _header(f"blobs/sha256-{file.digest[7:]}", file.size)
             digest, left = hashlib.sha256(), file.size
@@ -131,25 +132,25 @@ class Import:
             )
         self._room(index)
         temps: dict[str, Path] = {}
-        try:
+        with self._layout.workspace() as folder:
             for file in index.files:
-                self._bring(stream, file, temps, watch)
-            if _exactly(stream, 2 * BLOCK) != b"\0" * (2 * BLOCK):
-                raise _damaged("its end is missing")
+                temps[file.digest] = self._bring(stream, file, folder, watch)
+            if _exactly(stream, 2 * BLOCK) != b"\0" * (2 * BLOCK) or stream.read(1):
+                raise _damaged("its end is not where it should be")
             for model in index.models:
                 self._check(model, temps)
-            return self._keep(index, temps, found, watch)
-        finally:
-            for temp in temps.values():
-                with guarded("clearing up"):
-                    temp.unlink(missing_ok=True)
+            return self._keep(index, temps, watch)
 
     def _index(self, stream: Readable) -> tuple[Index, str]:
         name, size = _member(stream)
-        if name != INDEX or size > INDEX_CEILING:
+        match = _INDEX.match(name)
+        if not match or size > INDEX_CEILING:
             raise _damaged("it does not begin with its index")
         data = _exactly(stream, size)
-        _exactly(stream, -size % BLOCK)
+        _pass_padding(stream, size)
+        seal = hashlib.sha256(data).hexdigest()
+        if seal != match[1]:
+            raise _damaged("its index is not what it was")
         try:
             index = msgspec.json.decode(data, type=Index)
         except (msgspec.MsgspecError, UnicodeError) as error:
@@ -159,7 +160,7 @@ class Import:
                 f"The bundle has the format {index.inhouse_bundle}, this version reads {FORMAT}.",
                 hint="Update Inhouse.",
             )
-        return index, hashlib.sha256(data).hexdigest()
+        return index, seal
 
     def _room(self, index: Index) -> None:
         needed = sum(f.size for f in index.files if not self._layout.blob(f.digest).exists())
@@ -170,14 +171,14 @@ class Import:
                 hint="Free some space, e.g. with: inhouse rm MODEL",
             )
 
-    def _bring(self, stream: Readable, file: File, temps: dict[str, Path], watch: Watch) -> None:
-        """One file into the partial folder, hashed; one that is here already is read past."""
+    @staticmethod
+    def _bring(stream: Readable, file: File, folder: Path, watch: Watch) -> Path:
+        """One file into a folder, hashed."""
         name, size = _member(stream)
         match = _MEMBER.match(name)
-        if not match or f"sha256:{match[1]}" != file.digest or size != file.size or file.digest in temps:
+        temp = folder / (match[1] if match else "")
+        if not match or f"sha256:{match[1]}" != file.digest or size != file.size or temp.exists():
             raise _damaged("its files are not those of its index")
-        temp = self._layout.partial / f"{secrets.token_hex(8)}.tmp"
-        temps[file.digest] = temp
         digest, done, label = hashlib.sha256(), 0, f"importing {match[1][:12]}"
         with guarded("storing weights"), temp.open("xb") as out:
             while done < size:
@@ -194,9 +195,11 @@ class Import:
                 f"A file of the bundle is sha256:{digest.hexdigest()}, {file.digest} was expected.",
                 hint="The bundle is damaged; nothing of it was kept. Copy it again.",
             )
-        _exactly(stream, -size % BLOCK)
+        _pass_padding(stream, size)
+        return temp
 
-    def _check(self, model: Model, temps: dict[str, Path]) -> None:
+    @staticmethod
+    def _check(model: Model, temps: dict[str, Path]) -> None:
         """The bytes must be what the manifest says of them: a bundle is not believed, it is read."""
         named = manifests.Named(model.name, msgspec.Raw(model.manifest.encode()), source=model.source)
         try:
@@ -204,13 +207,16 @@ class Import:
             manifest = manifests.read(named)
             parts = manifest.files()
             held = [_held(part, temps[part.digest]) for part in parts]
+            whole = all(part.size == temps[part.digest].stat().st_size for part in parts)
         except (InhouseError, KeyError) as error:
             raise _damaged("a manifest in it is not sound") from error
-        found = facts_of(held)
+        if not whole:
+            raise _damaged("a manifest in it gives a file another size")
+        found = manifest_of(held, Making(origin="")).facts  # adapters and projectors are looked at as well
         if any(getattr(found, key) != getattr(manifest.facts, key) for key in TRUSTED):
             raise _damaged("a manifest in it does not describe its weights")
 
-    def _keep(self, index: Index, temps: dict[str, Path], seal: str, watch: Watch) -> list[Card]:
+    def _keep(self, index: Index, temps: dict[str, Path], watch: Watch) -> list[Card]:
         watch.check()
         watch.say(PullEvent("writing manifest"))
         names = []
@@ -249,14 +255,21 @@ def _exactly(stream: Readable, size: int) -> bytes:
     return b"".join(pieces)
 
 
+def _pass_padding(stream: Readable, size: int) -> None:
+    """Read past what fills up the last block of so many bytes."""
+    if _exactly(stream, -size % BLOCK).strip(b"\0"):
+        raise _damaged("there is something between its files")
+
+
 def _member(stream: Readable) -> tuple[str, int]:
-    """Name and size of the next member; plain files only."""
+    """Name and size of the next member: a plain file with a header as we write it, to the byte."""
+    head = _exactly(stream, BLOCK)
     try:
-        info = tarfile.TarInfo.frombuf(_exactly(stream, BLOCK), "utf-8", "strict")
+        info = tarfile.TarInfo.frombuf(head, "utf-8", "strict")
     except (tarfile.HeaderError, UnicodeError) as error:
         raise _damaged("it is not an archive") from error
-    if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or info.size < 0:
-        raise _damaged("it holds something that is no file")
+    if info.type != tarfile.REGTYPE or info.size < 0 or _header(info.name, info.size) != head:
+        raise _damaged("it holds something that is no file of ours")
     return info.name, info.size
 
 

@@ -156,12 +156,12 @@ class Layout:
                     raise NotADirectoryError(errno.ENOTDIR, "it is not a folder", str(self.models))
                 os.stat(self.models) if self.models.is_symlink() else None
                 return []
-            return [p for p in self.manifests.glob("*/*/*/*.json") if p.is_file()]
+            return list(_json_below(self.manifests, 3))
 
     def previous_paths(self) -> list[Path]:
         """The manifests that names had before."""
         with guarded("listing models"):
-            return [p for p in self.previous.glob("*/*/*/*.json") if p.is_file()]
+            return list(_json_below(self.previous, 3)) if self.previous.is_dir() else []
 
     def blob_paths(self) -> list[Path]:
         with guarded("listing models"):
@@ -230,18 +230,38 @@ class Layout:
     def link(self, digest: str, files: Mapping[str, str]) -> None:
         """Make the view of a model: ``files`` maps relative names to paths. Complete or not there."""
         target = self.view(digest)
-        aside = self.partial / f"{secrets.token_hex(8)}.tmp"
         with guarded("linking a model's files"):
             if target.is_dir() and all((target / file).exists() for file in files):
                 return
-            shutil.rmtree(target, ignore_errors=True)
-            for file, path in files.items():
-                place = aside / file
-                place.parent.mkdir(parents=True, exist_ok=True)
-                # Windows lets only administrators make symbolic links.
-                os.link(path, place) if sys.platform == "win32" else os.symlink(path, place)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            with self.workspace() as aside:
+                make_links(aside, files)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(target, ignore_errors=True)
+                self._placed(aside, target)
+
+    @staticmethod
+    def _placed(aside: Path, target: Path) -> None:
+        """Rename a view into its place; one that another load put there meanwhile has the same links."""
+        try:
             aside.replace(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+
+    @contextlib.contextmanager
+    def workspace(self) -> Iterator[Path]:
+        """A folder for unfinished work, gone afterwards. Others' sweeps and prunes leave it alone while
+        it is in use, however long that takes; after a kill they take it."""
+        folder = self.partial / f"{secrets.token_hex(8)}.tmp"
+        with self.hold(pull_lock(folder), 0):
+            try:
+                with guarded("preparing the work"):
+                    folder.mkdir()
+                yield folder
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+                with contextlib.suppress(OSError):
+                    pull_lock(folder).unlink(missing_ok=True)
 
     def drop(self, path: Path) -> None:
         """Remove a manifest or blob and the folders that it leaves empty."""
@@ -267,10 +287,19 @@ class Layout:
         with contextlib.suppress(OSError, StoreError, Conflict):
             now = time.time()
             for entry in list(self.partial.iterdir()) if self.partial.is_dir() else []:
-                if entry.suffix == ".tmp" and now - entry.stat().st_mtime > LOCK_TIMEOUT:
-                    shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink()
-                elif entry.is_dir():
-                    self._sweep_pull(entry, now)
+                with contextlib.suppress(OSError):  # one that goes away meanwhile keeps nobody
+                    self._sweep_entry(entry, now)
+
+    def _sweep_entry(self, entry: Path, now: float) -> None:
+        if entry.suffix != ".tmp":
+            self._sweep_pull(entry, now) if entry.is_dir() else None
+        elif now - entry.stat().st_mtime > LOCK_TIMEOUT:
+            if not entry.is_dir():
+                entry.unlink()
+                return
+            with contextlib.suppress(StoreError, Conflict), self.hold(pull_lock(entry), 0):
+                shutil.rmtree(entry, ignore_errors=True)
+                pull_lock(entry).unlink(missing_ok=True)
 
     def _sweep_pull(self, folder: Path, now: float) -> None:
         with contextlib.suppress(OSError, StoreError, Conflict), self.hold(pull_lock(folder), 0):
@@ -278,6 +307,30 @@ class Layout:
                 shutil.rmtree(temp, ignore_errors=True) if temp.is_dir() else temp.unlink()
             if now - folder.stat().st_mtime > PARTIAL_LIFE:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def make_links(folder: Path, files: Mapping[str, str]) -> None:
+    """Links below a folder: ``files`` maps relative names to paths. Raises OSError."""
+    for file, path in files.items():
+        place = folder / file
+        place.parent.mkdir(parents=True, exist_ok=True)
+        # Windows lets only administrators make symbolic links.
+        os.link(path, place) if sys.platform == "win32" else os.symlink(path, place)
+
+
+def _json_below(folder: Path, depth: int) -> Iterator[Path]:
+    """The manifests so many folders below. A folder that cannot be read is an OSError, not an empty one:
+    what is in it may need any blob. One that goes away meanwhile is empty."""
+    try:
+        with os.scandir(folder) as entries:
+            found = list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in found:
+        if depth and entry.is_dir():
+            yield from _json_below(Path(entry.path), depth - 1)
+        elif not depth and entry.name.endswith(".json") and entry.is_file():
+            yield Path(entry.path)
 
 
 def pull_lock(folder: Path) -> Path:
@@ -292,6 +345,7 @@ __all__ = [
     "guarded",
     "hash_file",
     "hash_open",
+    "make_links",
     "pull_lock",
     "sync_file",
     "sync_folder",

@@ -13,8 +13,9 @@ import dataclasses
 import hashlib
 import math
 import os
+import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -160,7 +161,16 @@ def read(named: Named) -> Manifest:
         raise _unreadable(error) from error
     if not manifest.files():
         raise _unreadable(ValueError("no files"))
+    if not all(_stays_inside(part.file) for part in manifest.files()):
+        raise _unreadable(ValueError("a file's name leads elsewhere"))
     return manifest
+
+
+def _stays_inside(file: str) -> bool:
+    """Whether a file's name can only be one below the folder it is put into: views are made by it."""
+    windows = PureWindowsPath(file)
+    drive = windows.drive if sys.platform == "win32" else ""
+    return bool(file) and "\0" not in file and not (windows.root or drive) and ".." not in windows.parts
 
 
 def digest_of(named: Named) -> str:
