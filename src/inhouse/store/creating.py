@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
-import shutil
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Protocol
 
@@ -18,7 +16,7 @@ from ..core.errors import BadRequest, InhouseError, ModelNotFound, NoSpace, Unsu
 from ..core.models import Card, ModelName, Tuning
 from . import catalogue, gguf_facts
 from .fetching import SLACK, Fetcher, Held
-from .layout import Layout, guarded, hash_open, sync_file
+from .layout import Layout, guarded, hash_open, make_links, sync_file
 from .making import Making, facts_of, manifest_of
 from .manifest import Manifest, Part, Place, read, stamp_of
 from .records import Records
@@ -26,6 +24,7 @@ from .sources import SOURCES, PullEvent, Watch
 
 GGUF_ROLE = {"model": "model", "projector": "projector", "adapter": "adapter"}
 PLAIN = ("F32", "F16", "BF16")
+_SPLIT = re.compile(r"-([0-9]{5})-of-[0-9]{5}(?:\.gguf)?\Z", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +81,8 @@ class Creator:
         """Make the model; it is visible afterwards. Raises BadRequest and what tools and pulls do."""
         name = ModelName.parse(order.name)
         aliases = [ModelName.parse(alias) for alias in order.aliases]
+        for alias in aliases:  # before hours of work, not after it
+            self._records.check_alias(alias, name)
         self._layout.prepare()
         base, held = self._weights(order, watch)
         held = self._companions(order, held, watch)
@@ -148,7 +149,13 @@ class Creator:
             )
         if "model" not in roles and "weights" not in roles:
             raise BadRequest("There is no model among the files.", hint="Give its weights.", param="files")
-        return tuple(found)
+        if "imatrix" in roles:
+            raise BadRequest(
+                "An importance matrix is no part of a model.", hint="Give it as 'imatrix'.", param="files"
+            )
+        _refuse_twins(found)
+        models = _in_order([one for one in found if one.part.role == "model"])
+        return (*models, *(one for one in found if one.part.role != "model"))
 
     def _uploaded(self, ref: FileRef) -> Held:
         blob = self._layout.blob(ref.digest)
@@ -216,17 +223,14 @@ class Creator:
             order.allow_requantize,
         )
         change = replace(change, kind=shop.check(change))
-        folder = self._layout.partial / f"{secrets.token_hex(8)}.tmp"
-        with guarded("preparing to quantise"):
-            folder.mkdir()
-        try:
+        with self._layout.workspace() as folder:
             size = sum(one.part.size for one in held if one.part.role in ("model", "weights"))
             wanted = shop.estimate(change.kind, facts.parameters, size)
             self._room(wanted + (0 if models else facts.parameters * 2))
             source = (
-                Path(self._first_of(models))
+                self._first_of(models, folder)
                 if models
-                else self._converted(shop, held, folder / "converted.gguf", change, watch)
+                else self._converted(shop, held, folder, change, watch)
             )
             if models or change.kind not in PLAIN:
                 was = facts.quantization or "F16"
@@ -237,30 +241,29 @@ class Creator:
                 source = target
             watch.say(PullEvent("verifying conversion"))
             made = self._adopt(source, f"{facts.architecture}-{change.kind}.gguf", watch)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
         return (made, *rest)
 
-    def _first_of(self, models: Sequence[Held]) -> str:
+    @staticmethod
+    def _first_of(models: Sequence[Held], folder: Path) -> Path:
         """The path a tool is given: split models lie side by side under their own names."""
         if len(models) == 1:
-            return str(models[0].path)
-        key = sha256("".join(one.part.digest for one in models).encode()).hexdigest()
+            return models[0].path
         files = {Path(one.part.file).name: str(one.path) for one in models}
-        self._layout.link(key, files)
-        return str(self._layout.view(key) / Path(models[0].part.file).name)
+        with guarded("linking a model's files"):
+            make_links(folder / "parts", files)
+        return folder / "parts" / Path(models[0].part.file).name
 
-    def _converted(
-        self, shop: Workshop, held: Sequence[Held], target: Path, change: Change, watch: Watch
-    ) -> Path:
-        """A GGUF file of a safetensors model."""
-        key = sha256("".join(one.part.digest for one in held).encode()).hexdigest()
+    @staticmethod
+    def _converted(shop: Workshop, held: Sequence[Held], folder: Path, change: Change, watch: Watch) -> Path:
+        """A GGUF file of a safetensors model, in ``folder``."""
+        target = folder / "converted.gguf"
         files = {one.part.file: str(one.path) for one in held if one.part.role in ("weights", "config")}
-        self._layout.link(key, files)
+        with guarded("linking a model's files"):
+            make_links(folder / "files", files)
         watch.say(PullEvent("converting model"))
         say = steps("converting model", watch)
         outtype = change.kind.lower() if change.kind in PLAIN else "f16"
-        shop.convert(self._layout.view(key), target, outtype, watch, say)
+        shop.convert(folder / "files", target, outtype, watch, say)
         return target
 
     def _room(self, needed: int) -> None:
@@ -301,6 +304,27 @@ def safe_file(file: str) -> str:
     if any(piece in ("", ".", "..") or "\0" in piece or ":" in piece for piece in pieces) or len(file) > 255:
         raise BadRequest("A file has an impossible name.", hint="Use relative names.", param="files")
     return "/".join(pieces)
+
+
+def _refuse_twins(found: Sequence[Held]) -> None:
+    """Two files of one name cannot lie side by side. Raises BadRequest."""
+    names = [one.part.file.casefold() for one in found if one.part.role in ("weights", "config")]
+    if len(set(names)) != len(names):
+        raise BadRequest("Two files have the same name.", hint="Send each once.", param="files")
+
+
+def _in_order(models: Sequence[Held]) -> list[Held]:
+    """The parts of a split model in order, under the names by which an engine finds the next from the
+    first."""
+    if len(models) < 2:
+        return list(models)
+    parts = sorted(models, key=lambda one: int(m[1]) if (m := _SPLIT.search(one.part.file)) else 0)
+    stem = _SPLIT.sub("", Path(parts[0].part.file).name).removesuffix(".gguf") or "model"
+    names = [f"{stem}-{number:05}-of-{len(parts):05}.gguf" for number in range(1, len(parts) + 1)]
+    return [
+        replace(one, part=msgspec.structs.replace(one.part, file=name))
+        for one, name in zip(parts, names, strict=True)
+    ]
 
 
 def role_of(file: str, path: Path) -> str:

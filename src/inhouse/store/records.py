@@ -187,18 +187,21 @@ class Records:
     def alias(self, name: ModelName, target: ModelName) -> ModelName:
         """Let a name follow another model; returns that model. Raises ModelNotFound, Conflict."""
         card = self.get(target)
-        if card.name.key == name.key:
-            raise Conflict("A model cannot be an alias of itself.", hint="Choose another name.")
-        path = self.layout.manifest(name)
         with self.layout.lock():
-            old = self.read(path)
-            if old is not None and old.card is not None:
-                raise Conflict(
-                    f"'{short(name)}' is a model of its own.",
-                    hint=f"Remove it first: inhouse rm {short(name)}",
-                )
-            self.layout.write(path, manifests.encode_alias(name, card.name))
+            self.check_alias(name, card.name)
+            self.layout.write(self.layout.manifest(name), manifests.encode_alias(name, card.name))
         return card.name
+
+    def check_alias(self, name: ModelName, target: ModelName) -> None:
+        """Whether a name is free to follow a model. Raises Conflict."""
+        if target.key == name.key:
+            raise Conflict("A model cannot be an alias of itself.", hint="Choose another name.")
+        old = self.read(self.layout.manifest(name))
+        if old is not None and old.card is not None:
+            raise Conflict(
+                f"'{short(name)}' is a model of its own.",
+                hint=f"Remove it first: inhouse rm {short(name)}",
+            )
 
     def copy(self, src: ModelName, dst: ModelName) -> None:
         """Give a model a second name; it shares the weights. An existing ``dst`` is replaced."""
