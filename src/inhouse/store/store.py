@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import secrets
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.create import Create
-from ..core.errors import BadRequest, ModelNotFound, NoSpace, Unsupported
+from ..core.errors import BadRequest, Cancelled, InhouseError, NoSpace, Unsupported
 from ..core.models import Card, ModelName
 from . import foreign, manifest, sources
 from .bundles import Export, Import, Readable
@@ -157,7 +156,7 @@ class Store:
         return self.layout.blob(digest).is_file()
 
     def receive(self, digest: str, stream: Readable) -> bool:
-        """Store an upload under its digest; False if it was here already (it is read all the same).
+        """Store an upload under its digest; False, and nothing is read, if it is here already.
 
         Raises BadRequest when the bytes have another digest, NoSpace.
         """
@@ -167,27 +166,24 @@ class Store:
             while stream.read(2**20):  # a body that nobody reads would look to its sender like a failure
                 pass
             return False
-        temp = self.layout.partial / f"{secrets.token_hex(8)}.tmp"
         found = sha256()
-        with guarded("storing an upload"):
-            try:
-                with temp.open("xb") as out:
-                    while chunk := stream.read(2**20):
-                        if len(chunk) + SLACK > self.layout.free():
-                            raise NoSpace("The disk is full.", hint="Free some space: inhouse prune")
-                        found.update(chunk)
-                        out.write(chunk)
-                    out.flush()
-                    os.fsync(out.fileno())
-                if f"sha256:{found.hexdigest()}" != digest:
-                    raise BadRequest(
-                        f'digest mismatch, expected "{digest}", got "sha256:{found.hexdigest()}"',
-                        hint="Send the bytes that have this digest.",
-                    )
-                with self.layout.lock():
-                    self.layout.adopt(temp, digest)
-            finally:
-                temp.unlink(missing_ok=True)
+        with self.layout.workspace() as folder, guarded("storing an upload"):
+            temp = folder / "blob"
+            with temp.open("xb") as out:
+                while chunk := stream.read(2**20):
+                    if len(chunk) + SLACK > self.layout.free():
+                        raise NoSpace("The disk is full.", hint="Free some space: inhouse prune")
+                    found.update(chunk)
+                    out.write(chunk)
+                out.flush()
+                os.fsync(out.fileno())
+            if f"sha256:{found.hexdigest()}" != digest:
+                raise BadRequest(
+                    f'digest mismatch, expected "{digest}", got "sha256:{found.hexdigest()}"',
+                    hint="Send the bytes that have this digest.",
+                )
+            with self.layout.lock():
+                self.layout.adopt(temp, digest)
         return True
 
     def export(self, names: list[ModelName]) -> Export:
@@ -290,15 +286,21 @@ class Store:
             yield event
 
     def _repair(self, problems: list[Problem], watch: Watch) -> None:
-        damaged = {problem.model for problem in problems if problem.digest}
-        self._upkeep.discard({problem.digest for problem in problems if problem.digest})
-        for model in sorted(damaged):
-            watch.say(PullEvent(f"repairing {model}"))
-            with contextlib.suppress(ModelNotFound):
-                record = self._records.find(ModelName.parse(model))
-                if record is not None and record.named.source:
+        """Pull damaged models again. A damaged file goes only when a sound one has come: what cannot be
+        had again may still be worth something."""
+        for problem in problems:
+            record = self._records.find(ModelName.parse(problem.model)) if problem.digest else None
+            if record is None or not record.named.source or self._upkeep.is_sound(problem.digest):
+                continue
+            watch.say(PullEvent(f"repairing {problem.model}"))
+            with self._upkeep.set_aside(problem.digest):
+                try:
                     order = self._puller.order(record.named.source)
-                    self._puller.pull(replace(order, name=ModelName.parse(model)), watch)
+                    self._puller.pull(replace(order, name=ModelName.parse(problem.model)), watch)
+                except (Cancelled, NoSpace):
+                    raise
+                except InhouseError as error:
+                    watch.say(PullEvent(f"{problem.model} cannot be repaired: {error.message}"))
 
     async def install(self) -> AsyncGenerator[PullEvent, None]:
         """Fetch and install the converter of safetensors models. Raises Unsupported."""

@@ -15,7 +15,7 @@ from typing import Final
 from ..core.errors import Conflict, DigestMismatch, StoreError
 from ..core.models import Card, CardFile
 from . import manifest as manifests
-from .layout import Layout, guarded, hash_open, pull_lock
+from .layout import Layout, guarded, hash_file, hash_open, pull_lock
 from .manifest import Place, stamp_of
 from .records import Record, Records
 from .sources import PullEvent, Watch
@@ -26,7 +26,8 @@ YOUNG: Final = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong with a stored model; ``fix`` is what to do, ``digest`` the damaged file's."""
+    """Something wrong with a stored model; ``fix`` is what to do, ``digest`` the damaged blob's, "" where
+    it is no blob."""
 
     model: str
     what: str
@@ -110,7 +111,7 @@ class Upkeep:
                 fix = "inhouse verify --repair"
                 if file.in_place:
                     fix = f"Put the file back, or: inhouse rm {card.name}"
-                yield Problem(str(card.name), what, fix, file.digest)
+                yield Problem(str(card.name), what, fix, "" if file.in_place else file.digest)
 
     def _wrong(self, file: CardFile, hashed: dict[str, str], watch: Watch) -> str:
         kind = "weights" if file.role in ("model", "weights") else file.role
@@ -127,11 +128,27 @@ class Upkeep:
             "" if found == file.digest else f"the {kind} have the digest {found}, {file.digest} was expected"
         )
 
-    def discard(self, digests: set[str]) -> None:
-        """Delete damaged blobs, so that a pull brings them anew."""
-        with self._layout.lock():
-            for digest in digests:
-                self._layout.drop(self._layout.blob(digest))
+    def is_sound(self, digest: str) -> bool:
+        """Whether a blob is here and has its digest."""
+        blob = self._layout.blob(digest)
+        with guarded("verifying weights"):
+            return blob.is_file() and f"sha256:{hash_file(blob)}" == digest
+
+    @contextlib.contextmanager
+    def set_aside(self, digest: str) -> Iterator[None]:
+        """A damaged blob out of the way, so that a pull brings it anew; back again where none came."""
+        blob = self._layout.blob(digest)
+        with self._layout.workspace() as folder:
+            aside = folder / blob.name
+            with self._layout.lock(), guarded("setting weights aside"):
+                if blob.exists():
+                    blob.replace(aside)
+            try:
+                yield
+            finally:
+                with self._layout.lock(), guarded("putting weights back"):
+                    if aside.exists() and not blob.exists():
+                        aside.replace(blob)
 
     def check(self, card: Card) -> None:
         """Before a load: are the files still those that were verified? One ``stat`` each; a file that
