@@ -54,6 +54,14 @@ def test_a_connection_is_used_again_and_replaced_when_the_server_closed_it(serve
     assert len(server.hits) == 5
 
 
+def test_what_must_not_be_sent_twice_never_meets_a_connection_that_was_closed_meanwhile(server, client):
+    # the server closes without saying so before
+    server.faults.append(Fault(times=1, truncate=5))
+    assert client.ask("GET", server.url("/x")).body == b"hello"
+    assert client.ask("POST", server.url("/x"), body=b"x").status == 200
+    assert [hit.method for hit in server.hits] == ["GET", "POST"]
+
+
 def test_a_body_is_sent_with_its_length(server, client):
     assert client.ask("POST", server.url("/x"), body=b"some text").status == 200
     assert server.hits[0].received == b"some text"

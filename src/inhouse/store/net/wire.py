@@ -18,6 +18,7 @@ from .gate import Hop
 from .line import Broken, Line
 
 IDLE: Final = 8
+SAFE: Final = frozenset({"GET", "HEAD"})
 AGENT: Final = "inhouse"
 
 HARMLESS: Final = frozenset(
@@ -103,12 +104,12 @@ class Wire:
 
     def exchange(self, hop: Hop, request: Request, tick: Callable[[], None]) -> Answer:
         """Ask and return once the headers are here. Raises Broken, SourceFailed."""
-        while line := self._idle_line((*hop.url.origin, hop.private)):
+        # what must not be sent twice gets a connection that the server cannot have closed meanwhile
+        while request.method in SAFE and (line := self._idle_line((*hop.url.origin, hop.private))):
             try:
                 return self._ask(line, hop, request, tick)
-            except Broken:  # the server had closed it meanwhile
-                if request.method not in ("GET", "HEAD"):
-                    raise
+            except Broken:
+                continue
         line = lines.connect(hop, self._tls(), tick, self.stall)
         return self._ask(line, hop, request, tick)
 
