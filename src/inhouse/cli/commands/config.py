@@ -105,7 +105,8 @@ OTHERS = """
 
 | variable | what for |
 | --- | --- |
-| `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE` | Hugging Face: cache, token, mirror |
+| `HF_HOME`, `HF_HUB_CACHE` | Hugging Face: its cache |
+| `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE` | Hugging Face: token, mirror, no network |
 | `MODELSCOPE_ENDPOINT`, `MODELSCOPE_DOMAIN`, `MODELSCOPE_API_TOKEN` | ModelScope |
 | `OLLAMA_MODELS`, `LLAMA_CACHE` | where Ollama and llama.cpp keep models |
 | `DOCKER_CONFIG` | logins of registries |
