@@ -14,15 +14,21 @@ import socket
 import socketserver
 import ssl
 import struct
+import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import trustme
+
 CHUNK = 2**18
-CERTIFICATE = Path(__file__).with_name("localhost.pem")
-"""Key and certificate for the name localhost; SSL_CERT_FILE may point here."""
+_AUTHORITY = trustme.CA()
+_FOLDER = tempfile.TemporaryDirectory(prefix="inhouse-authority-")
+CERTIFICATE = Path(_FOLDER.name) / "authority.pem"
+"""An authority of this run that vouches for the name localhost; SSL_CERT_FILE may point here."""
+_AUTHORITY.cert_pem.write_to_path(str(CERTIFICATE))
 MODIFIED = "Tue, 06 Jan 2026 10:00:00 GMT"
 
 
@@ -100,7 +106,7 @@ class FileServer:
         self._server.owner = self
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(CERTIFICATE)
+            _AUTHORITY.issue_cert("localhost").configure_cert(context)
             self._server.context = context
 
     @property
