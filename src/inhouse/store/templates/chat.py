@@ -23,7 +23,8 @@ LONGEST: Final = 2**20
 _WORDS: Final = "if|range|with|else|end|define|template|block|break|continue"
 _FUNCTIONS: Final = "json|eq|ne|and|or|len|index|slice|print|printf|println|lt|le|gt|ge"
 _GO: Final = re.compile(
-    rf"\{{\{{-?[ \t\r\n]*(?:/\*|\.[A-Za-z]|\.[ \t]*-?\}}\}}|\$|(?:{_WORDS})\b|(?:{_FUNCTIONS})[ \t]+[.$\"`(])"
+    rf"\{{\{{-?[ \t\r\n]*(?:/\*|\.[A-Za-z]|\.[ \t]*-?\}}\}}|\$|(?:{_WORDS})\b|(?:{_FUNCTIONS})[ \t]+[.$\"`(]"
+    r"|[A-Za-z]\w*[ \t]+[.$][A-Za-z])"  # a function that Go does not know either, but so it is called
 )
 _JINJA: Final = re.compile(r"\{%|\{\{|\{#")
 
