@@ -24,7 +24,7 @@ from typing import Any
 from .fileserver import CERTIFICATE, FileServer
 from .hubserver import HubServer
 from .models import model_home
-from .registryserver import RegistryServer
+from .registryserver import Faults, RegistryServer
 from .running import Answer, Server
 from .wheels import wheel
 
@@ -50,83 +50,26 @@ class Ran:
     err: str
 
 
-class World:
-    """See the module. ``clean`` brings it back to the beginning."""
+class House:
+    """A server, its user's command line, and what is asked of it."""
 
-    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
-        self.folder = folder
-        self.weights = model_home() / "models" / "blobs" / f"sha256-{SHA256}"
-        self.data = self.weights.read_bytes()
-        self.user = folder / "user"
-        self.index = folder / "index"
-        self.ollama_store = folder / "ollama"
-        self.hf_home = folder / "hf"
-        self.llama_cache = folder / "llama.cpp"
-        self.lmstudio = self.user / ".lmstudio" / "models"
-        for place in (self.user, self.index, self.ollama_store, self.hf_home, self.llama_cache):
-            place.mkdir(parents=True)
-        self.registry = stack.enter_context(RegistryServer())
-        self.private = stack.enter_context(RegistryServer(private=True))
-        self.hub = stack.enter_context(HubServer(cdn=True))
-        self.files = stack.enter_context(FileServer())
-        self.tls = stack.enter_context(FileServer(tls=True))
-        self.elsewhere = stack.enter_context(FileServer())
-        """A server that API clients are not allowed to name."""
-        self._faults = [(s, list(s.faults)) for s in (self.files, self.tls, self.elsewhere)]
-        self._faults += [(s, list(s.faults)) for s in {self.hub.hub, self.hub.cdn}]
-        self.converter = folder / "convert_hf_to_gguf.py"
-        self.converter.write_text(CONVERTER.format(weights=str(self.weights)))
-        self.server = Server(folder / "home", self._environment())
-        stack.callback(self._stop)
-        self.server.start()
-
-    def _environment(self) -> dict[str, str]:
-        allowed = (self.registry.host, self.registry.cdn, self.private.host, self.private.cdn)
-        files = (self.files.authority, self.hub.cdn.authority, f"localhost:{self.tls.port}")
-        return {
-            "HOME": str(self.user),
-            "USERPROFILE": str(self.user),
-            "INHOUSE_ENGINE": "wheel",
-            "INHOUSE_SLOTS": "1",
-            "INHOUSE_CONTEXT_LENGTH": "1024",
-            "INHOUSE_MAX_LOADED_MODELS": "1",
-            "INHOUSE_PULL_HOSTS": ",".join((*allowed, *files)),
-            "INHOUSE_OLLAMA_REGISTRY": f"http://{self.registry.host}",
-            "INHOUSE_CONVERTER": str(self.converter),
-            "DOCKER_CONFIG": str(self.user / ".docker"),
-            "SSL_CERT_FILE": str(CERTIFICATE),
-            "HF_ENDPOINT": self.hub.endpoint,
-            "HF_HOME": str(self.hf_home),
-            "HF_HUB_CACHE": str(self.hf_home / "hub"),
-            "HF_TOKEN": "",
-            "HF_HUB_OFFLINE": "0",
-            "MODELSCOPE_ENDPOINT": self.files.url("").rstrip("/"),
-            "OLLAMA_MODELS": str(self.ollama_store),
-            "LLAMA_CACHE": str(self.llama_cache),
-            "PIP_CONFIG_FILE": os.devnull,
-            "PIP_NO_INDEX": "1",
-            "PIP_FIND_LINKS": str(self.index),
-            "AWS_ENDPOINT_URL": self.files.url("").rstrip("/"),
-            "AWS_ACCESS_KEY_ID": "key",
-            "AWS_SECRET_ACCESS_KEY": "secret",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }
-
-    def _stop(self) -> None:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.server.stop()
-
-    # -- talking to it --------------------------------------------------------------------------
+    def __init__(self, server: Server, user: Path) -> None:
+        self.server = server
+        self.user = user
 
     def cli(self, *args: str, stdin: str = "", cwd: Path | None = None, fails: bool = False) -> Ran:
         """``inhouse ARGS`` as this machine's user runs it."""
         env = {**self.server.env, "INHOUSE_HOST": f"127.0.0.1:{self.server.port}"}
         command = [sys.executable, "-m", "inhouse", *args]
         done = subprocess.run(
-            command, env=env, cwd=cwd or self.user, input=stdin, capture_output=True, text=True, timeout=120
+            command,
+            check=False,
+            env=env,
+            cwd=cwd or self.user,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
         assert bool(done.returncode) == fails, (args, done.stdout, done.stderr)
         return Ran(done.returncode, done.stdout, done.stderr)
@@ -172,12 +115,82 @@ class World:
         listed = self.ask("/api/tags", None, "GET").json["models"]
         return {model["name"]: model for model in listed}
 
-    # -- what lies where ------------------------------------------------------------------------
-
     @property
     def blobs(self) -> list[Path]:
         """Weights that this store keeps itself."""
         return sorted((self.server.home / "models" / "blobs").glob("sha256-*"))
+
+
+class World(House):
+    """See the module. ``clean`` brings it back to the beginning."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        self.folder = folder
+        self.weights = model_home() / "models" / "blobs" / f"sha256-{SHA256}"
+        self.data = self.weights.read_bytes()
+        user = folder / "user"
+        self.index = folder / "index"
+        self.ollama_store = folder / "ollama"
+        self.hf_home = folder / "hf"
+        self.llama_cache = folder / "llama.cpp"
+        self.lmstudio = user / ".lmstudio" / "models"
+        for place in (user, self.index, self.ollama_store, self.hf_home, self.llama_cache):
+            place.mkdir(parents=True)
+        self.registry = stack.enter_context(RegistryServer())
+        self.private = stack.enter_context(RegistryServer(private=True))
+        self.hub = stack.enter_context(HubServer(cdn=True))
+        self.files = stack.enter_context(FileServer())
+        self.tls = stack.enter_context(FileServer(tls=True))
+        self.elsewhere = stack.enter_context(FileServer())
+        """A server that API clients are not allowed to name."""
+        self._faults = [(s, list(s.faults)) for s in (self.files, self.tls, self.elsewhere)]
+        self._faults += [(s, list(s.faults)) for s in {self.hub.hub, self.hub.cdn}]
+        self.converter = folder / "convert_hf_to_gguf.py"
+        self.converter.write_text(CONVERTER.format(weights=str(self.weights)))
+        super().__init__(Server(folder / "home", self._environment(user)), user)
+        stack.callback(self._stop)
+        self.server.start()
+
+    def _environment(self, user: Path) -> dict[str, str]:
+        allowed = (self.registry.host, self.registry.cdn, self.private.host, self.private.cdn)
+        files = (self.files.authority, self.hub.cdn.authority, f"localhost:{self.tls.port}")
+        return {
+            "HOME": str(user),
+            "USERPROFILE": str(user),
+            "INHOUSE_ENGINE": "wheel",
+            "INHOUSE_SLOTS": "1",
+            "INHOUSE_CONTEXT_LENGTH": "1024",
+            "INHOUSE_MAX_LOADED_MODELS": "1",
+            "INHOUSE_PULL_HOSTS": ",".join((*allowed, *files)),
+            "INHOUSE_OLLAMA_REGISTRY": f"http://{self.registry.host}",
+            "INHOUSE_CONVERTER": str(self.converter),
+            "DOCKER_CONFIG": str(user / ".docker"),
+            "SSL_CERT_FILE": str(CERTIFICATE),
+            "HF_ENDPOINT": self.hub.endpoint,
+            "HF_HOME": str(self.hf_home),
+            "HF_HUB_CACHE": str(self.hf_home / "hub"),
+            "HF_TOKEN": "",
+            "HF_HUB_OFFLINE": "0",
+            "MODELSCOPE_ENDPOINT": self.files.url("").rstrip("/"),
+            "OLLAMA_MODELS": str(self.ollama_store),
+            "LLAMA_CACHE": str(self.llama_cache),
+            "PIP_CONFIG_FILE": os.devnull,
+            "PIP_NO_INDEX": "1",
+            "PIP_FIND_LINKS": str(self.index),
+            "AWS_ENDPOINT_URL": self.files.url("").rstrip("/"),
+            "AWS_ACCESS_KEY_ID": "key",
+            "AWS_SECRET_ACCESS_KEY": "secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def _stop(self) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.server.stop()
+
+    # -- what lies where ------------------------------------------------------------------------
 
     def link(self, target: Path) -> Path:
         """The weights under another name, as another program would have them."""
@@ -200,7 +213,8 @@ class World:
     def clean(self) -> None:
         """No models, nothing in others' caches, servers that behave."""
         for name in self.models():
-            assert self.ask("/api/delete", {"model": name}, "DELETE").status == 200
+            gone = self.ask("/api/delete", {"model": name}, "DELETE").status
+            assert gone in (200, 404)  # an alias goes with its model
         assert self.ask("/api/prune", {"all": True}).status == 200
         for place in (self.ollama_store, self.hf_home, self.llama_cache):
             for inner in place.iterdir():
@@ -209,6 +223,10 @@ class World:
         self.user.mkdir()
         for server, faults in self._faults:
             server.faults[:] = faults
+            server.hits.clear()
+        for registry in (self.registry, self.private):
+            registry.faults = Faults()
+            registry.requests.clear()
 
 
 @contextlib.contextmanager
@@ -229,4 +247,17 @@ def said(events: Sequence[dict[str, Any]]) -> str:
     return "\n".join(str(event.get("status", "")) for event in events)
 
 
-__all__ = ["FRANCE", "MEMBER", "SHA256", "SIZE", "VERSION", "WHEEL", "Ran", "World", "said", "tree", "world"]
+__all__ = [
+    "FRANCE",
+    "MEMBER",
+    "SHA256",
+    "SIZE",
+    "VERSION",
+    "WHEEL",
+    "House",
+    "Ran",
+    "World",
+    "said",
+    "tree",
+    "world",
+]
