@@ -163,7 +163,7 @@ class Import:
         return index, seal
 
     def _room(self, index: Index) -> None:
-        needed = sum(f.size for f in index.files if not self._layout.blob(f.digest).exists())
+        needed = sum(f.size for f in index.files if not self._layout.has(f.digest))
         free = self._layout.free()
         if needed + SLACK > free:
             raise NoSpace(
@@ -222,14 +222,15 @@ class Import:
         names = []
         with self._layout.lock():
             for digest, temp in temps.items():
-                if not self._layout.blob(digest).exists():
+                if not self._layout.has(digest):
                     self._layout.adopt(temp, digest)
             for model in index.models:
                 named = manifests.Named(model.name, msgspec.Raw(model.manifest.encode()))
                 manifest, name = manifests.read(named), ModelName.parse(model.name)
-                places = {
-                    p.digest: Place("", stamp_of(self._layout.blob(p.digest))) for p in manifest.files()
-                }
+                with guarded("looking at the weights"):
+                    places = {
+                        p.digest: Place("", stamp_of(self._layout.blob(p.digest))) for p in manifest.files()
+                    }
                 self._records.save(name, manifest, places, model.source)
                 names.append(name)
         return [self._records.get(name) for name in names]

@@ -163,6 +163,12 @@ class Layout:
         with guarded("listing models"):
             return list(_json_below(self.previous, 3)) if self.previous.is_dir() else []
 
+    def has(self, digest: str) -> bool:
+        """Whether a blob is here. Raises BadRequest for what is no digest."""
+        path = self.blob(digest)
+        with guarded("looking for weights"):
+            return path.is_file()
+
     def blob_paths(self) -> list[Path]:
         with guarded("listing models"):
             return [p for p in self.blobs.iterdir() if _BLOB.match(p.name)] if self.blobs.is_dir() else []

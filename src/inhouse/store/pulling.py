@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
 from ..core.errors import InhouseError, StoreError
+from .layout import failure
 from .sources import PullEvent, Watch
 
 END: Final = None
@@ -49,6 +50,9 @@ class Job:
             self._work(self._watch)
         except InhouseError as caught:
             error = caught
+        except OSError as caught:
+            error = failure(caught, "working on a model")
+            error.__cause__ = caught
         except Exception as caught:  # noqa: BLE001 - the thread's border: whatever it is, listeners must hear of it
             error = StoreError("The pull failed.", hint="See the log.", detail=repr(caught))
             error.__cause__ = caught

@@ -220,23 +220,25 @@ class Records:
         """
         path, before = self.layout.manifest(name), self.layout.previous_manifest(name)
         with self.layout.lock():
-            if not path.exists():
-                raise ModelNotFound(short(name))
+            with guarded("looking for a model"):
+                if not path.exists():
+                    raise ModelNotFound(short(name))
             unused: set[str] = set()
-            for file in (path, before):
+            self._drop_aliases_of(name)
+            for file in (before, path):  # the name itself last: what fails before can be tried again
                 with contextlib.suppress(StoreError):
                     unused |= self.digests(self.read(file))
                 self.layout.drop(file)
-            self._drop_aliases_of(name)
             self.drop_unused(unused)
             self.drop_views()
 
     def _drop_aliases_of(self, name: ModelName) -> None:
         for path in self.layout.manifest_paths():
+            record = None
             with contextlib.suppress(StoreError):
                 record = self.read(path)
-                if record and record.alias and record.alias.key == name.key:
-                    self.layout.drop(path)
+            if record and record.alias and record.alias.key == name.key:
+                self.layout.drop(path)
 
     def drop_views(self) -> None:
         """Remove the links of models that are no more. Nothing while a manifest is unreadable."""

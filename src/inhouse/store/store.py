@@ -153,16 +153,16 @@ class Store:
 
     def has_blob(self, digest: str) -> bool:
         """Whether a blob is here. Raises BadRequest for what is no digest."""
-        return self.layout.blob(digest).is_file()
+        return self.layout.has(digest)
 
     def receive(self, digest: str, stream: Readable) -> bool:
-        """Store an upload under its digest; False, and nothing is read, if it is here already.
+        """Store an upload under its digest; False if it was here already (it is read all the same).
 
         Raises BadRequest when the bytes have another digest, NoSpace.
         """
-        target = self.layout.blob(digest)
+        here = self.layout.has(digest)
         self.layout.prepare()
-        if target.is_file():
+        if here:
             while stream.read(2**20):  # a body that nobody reads would look to its sender like a failure
                 pass
             return False
