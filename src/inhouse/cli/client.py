@@ -136,7 +136,8 @@ class Client:
             connection.request(method, path, payload, headers)
             answer = connection.getresponse()
             if answer.status >= 300:
-                raise _refusal(answer.status, answer.read(2**20), body)
+                advice = answer.headers.get("x-inhouse-hint", "")
+                raise _refusal(answer.status, answer.read(2**20), body, advice)
             stack.pop_all()
         return sock, answer
 
@@ -240,12 +241,13 @@ def _texts(answer: dict[str, Any]) -> tuple[str, str]:
     return str(text), str(answer.get("hint") or "")
 
 
-def _refusal(status: int, text: bytes, body: Any) -> InhouseError:
+def _refusal(status: int, text: bytes, body: Any, advice: str = "") -> InhouseError:
     """Our error of a refusal: its text as the server wrote it, its kind by the status."""
     try:
         message, hint = _texts(json.loads(text))
     except (ValueError, KeyError, TypeError, AttributeError):
         message, hint = f"the server answered with status {status}", _OTHER
+    hint = hint or advice
     if status == 404 and not hint:
         model = (body.get("model") or body.get("source")) if isinstance(body, dict) else None
         pull = f"; or get it: inhouse pull {model}" if model else ""

@@ -16,6 +16,7 @@ from . import sources
 from .sources import Asset, Listing, pypi
 
 DEFAULT_MODEL: Final = "smollm2"
+SHOWN: Final = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +126,15 @@ def default_tag(name: ModelName) -> ModelName | None:
 
 def not_found(text: str) -> ModelNotFound:
     """The error for a name that is neither here nor in the catalogue; its hint helps on."""
-    known = [name for e in entries() for name in dict.fromkeys((e.model, e.name))]
+    known = list(dict.fromkeys(name for e in entries() for name in (e.model, e.name)))
     error = ModelNotFound(text)
     close = difflib.get_close_matches(text.lower(), known, n=3, cutoff=0.6)
-    names = ", ".join(close) if close else ", ".join(dict.fromkeys(e.model for e in entries()))
+    models = list(dict.fromkeys(e.model for e in entries()))
+    more = f" and {len(models) - SHOWN} more" if len(models) > SHOWN else ""
+    names = ", ".join(close) if close else ", ".join(models[:SHOWN]) + more
     lead = "Did you mean" if close else "The catalogue has"
     error.hint = (
         f"{lead} {names}{'?' if close else '.'} Others come with a source: hf.co/org/repo, ollama:name, "
-        "oci://registry/repo, https://…gguf, pypi:package or a path."
+        "oci://registry/repo, https://host/file.gguf, pypi:package or a path."
     )
     return error

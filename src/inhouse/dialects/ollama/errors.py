@@ -40,6 +40,17 @@ def error_text(error: e.InhouseError, route: str = "") -> str:
 
 def render_error(error: e.InhouseError, *, route: str = "") -> ErrorAnswer:
     """The answer when nothing was sent yet."""
-    return ErrorAnswer(
-        nearest(error, _STATUS), dumps({"error": error_text(error, route)}), error_headers(error)
-    )
+    headers = error_headers(error)
+    if advice := advice_of(error):
+        headers = (*headers, ("x-inhouse-hint", advice))
+    return ErrorAnswer(nearest(error, _STATUS), dumps({"error": error_text(error, route)}), headers)
+
+
+def advice_of(error: e.InhouseError) -> str:
+    """What a missing model's error knows better than that it is missing; for our own command line.
+
+    Clients match on the text, so it rides beside it.
+    """
+    if not isinstance(error, e.ModelNotFound) or error.hint == e.ModelNotFound(error.model).hint:
+        return ""
+    return error.hint[:1000] if error.hint.isascii() and error.hint.isprintable() else ""

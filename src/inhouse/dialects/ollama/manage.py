@@ -10,7 +10,7 @@ from typing import Any
 from ...core.errors import BadRequest, InhouseError
 from ...core.models import Card
 from ..wire import dumps
-from .errors import error_text
+from .errors import advice_of, error_text
 from .requests import read_body, read_model
 from .times import FOREVER, stamp
 
@@ -257,4 +257,6 @@ class PullEncoder:
 
     def fail(self, error: InhouseError) -> bytes:
         """The error as the last line."""
-        return dumps({"error": error_text(error)}) + (b"\n" if self.streaming else b"")
+        advice = advice_of(error)
+        line = {"error": error_text(error), **({"hint": advice} if advice else {})}
+        return dumps(line) + (b"\n" if self.streaming else b"")
