@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .gguf_model import Facts, facts, inspect, inspect_parts, template_capabilities
+from .gguf_model import Facts, facts, inspect, inspect_parts, template_capabilities, whole_metadata
 from .gguf_parts import TensorRow, tensors
 from .gguf_roles import (
     AdapterFacts,
@@ -29,4 +29,5 @@ __all__ = [
     "kind_of",
     "template_capabilities",
     "tensors",
+    "whole_metadata",
 ]

@@ -21,6 +21,8 @@ from .gguf_vocabulary import check_vocabulary, control_tokens, tokenizer_sha256
 
 SHOWN_ARRAY: Final = 64
 SHOWN_ARRAYS: Final = 2**20
+WHOLE_ARRAYS: Final = 2_000_000
+"""Items of all arrays together that are shown when the whole header is asked for."""
 F16: Final = 2
 TEMPLATE_CEILING: Final = TEXT_CEILING
 POOLINGS: Final = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
@@ -135,9 +137,25 @@ def metadata_of(header: Header) -> dict[str, Any]:
             continue
         room -= value.size if isinstance(value, Strings) else 8 * len(value)
         if room >= 0:
-            items = value.values() if isinstance(value, Numbers) else value
-            shown[key] = [_shown(items[i]) for i in range(len(value))]
+            shown[key] = _items(value)
     return shown
+
+
+def whole_metadata(paths: Sequence[Path]) -> dict[str, Any]:
+    """The header for display with its long arrays, read from a model's files. Megabytes."""
+    header = read_model(paths)
+    shown, room = metadata_of(header), WHOLE_ARRAYS
+    for key, value in header.values.items():
+        if isinstance(value, Numbers | Strings) and key not in _HIDDEN:
+            room -= len(value)
+            if room >= 0:
+                shown[key] = _items(value)
+    return shown
+
+
+def _items(value: Numbers | Strings) -> list[Any]:
+    items = value.values() if isinstance(value, Numbers) else value
+    return [_shown(items[i]) for i in range(len(value))]
 
 
 def _refuse_others(fields: Fields) -> None:

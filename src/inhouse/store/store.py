@@ -20,7 +20,7 @@ from .bundles import Export, Import, Readable
 from .creating import Creator, Workshop, steps
 from .fetching import SLACK
 from .foreign import Found
-from .gguf_facts import tensors
+from .gguf_facts import tensors, whole_metadata
 from .layout import Layout, guarded
 from .locks import Locks
 from .oci.push import push
@@ -92,6 +92,12 @@ class Store:
         """The tensor table of a model: ``name``, ``type``, ``shape`` and more. Reads the files."""
         paths = [Path(file.path) for file in card.of_role("model")]
         return [row._asdict() for row in tensors(paths)] if paths else []
+
+    @staticmethod
+    def metadata(card: Card) -> Mapping[str, Any]:
+        """What the header of a model says, its long arrays too. Reads the files."""
+        paths = [Path(file.path) for file in card.of_role("model")]
+        return whole_metadata(paths) if paths else card.metadata
 
     def written_template(self, card: Card) -> str:
         """A model's own template as it was written, Go or Jinja; "" if it has none."""

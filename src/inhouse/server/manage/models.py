@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
@@ -75,6 +76,8 @@ async def show(services: Services, scope: Scope, receive: Receive, send: Send) -
 
 def _shown(services: Services, asked: ollama.ShowOrder, paths: bool) -> bytes:
     card = services.catalog.resolve(asked.model)
+    if asked.verbose:
+        card = replace(card, metadata=services.store.metadata(card))
     return ollama.render_show(
         card,
         verbose=asked.verbose,
