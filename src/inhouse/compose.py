@@ -12,7 +12,7 @@ import secrets
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ class Activity:
         return 0.0 if self.active else time.monotonic() - self.last
 
 
-def _environ(**settings: str) -> dict[str, str]:
+def _environ(settings: Mapping[str, str]) -> dict[str, str]:
     """This process's environment with settings in it that may have come from a file."""
     return os.environ | {name: value for name, value in settings.items() if value}
 
@@ -73,8 +73,8 @@ class House:
         self._machine = machine.detect()
         self.recipe = registry.choose(config.engine, state=config.home)
         self.token = secrets.token_hex(32)
-        environ = _environ(INHOUSE_CONVERTER=config.engine.converter)
-        self.workshop = Workshop(config.engine, config.home, environ)
+        converter = {"INHOUSE_CONVERTER": config.engine.converter}
+        self.workshop = Workshop(config.engine, config.home, _environ(converter))
         self.store = store.Store(
             config.home,
             policy=self._policy(),
@@ -119,9 +119,11 @@ class House:
             room=self._memory,
             folders=tuple(Path(folder).expanduser() for folder in settings.model_folders),
             environ=_environ(
-                INHOUSE_OLLAMA_REGISTRY=settings.ollama_registry,
-                INHOUSE_REGISTRY_TOKEN=settings.registry_token,
-                INHOUSE_REGISTRY_REALMS=settings.registry_realms,
+                {
+                    "INHOUSE_OLLAMA_REGISTRY": settings.ollama_registry,
+                    "INHOUSE_REGISTRY_TOKEN": settings.registry_token,
+                    "INHOUSE_REGISTRY_REALMS": settings.registry_realms,
+                }
             ),
         )
 

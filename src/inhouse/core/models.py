@@ -39,7 +39,7 @@ class ModelName:
         """Parse a name. Raises InvalidName; the message never echoes more than 80 characters."""
         *front, last = text[: LENGTH + 1].split("/")
         model, colon, tag = last.partition(":")
-        namespace = "/".join(front[1:] if len(front) > 1 else front) or DEFAULT_NAMESPACE
+        namespace = "/".join(front[-1:] if len(front) < 2 else front[1:]) if front else DEFAULT_NAMESPACE
         host = front[0] if len(front) > 1 else DEFAULT_HOST
         name = cls(host, namespace, model, tag or DEFAULT_TAG)
         if len(text) > LENGTH or (colon and not tag) or not name._valid():

@@ -411,12 +411,12 @@ def test_a_slice_of_a_file_is_sent_and_reported(server, client, tmp_path):
     path.write_bytes(data)
     said = []
     server.faults.append(Fault(status=201))
-    reply = client.upload("PUT", server.url("/up"), path, offset=100, length=600_000, say=said.append)
+    reply = client.upload("PUT", server.url("/up"), path, span=(100, 600_000), say=said.append)
     assert reply.status == 201
     assert server.hits[0].received == data[100:600_100]
     assert said == sorted(said)
     assert said[-1] == 600_000
-    client.upload("PATCH", server.url("/up"), path, offset=len(data) - 5, length=100)
+    client.upload("PATCH", server.url("/up"), path, span=(len(data) - 5, 100))
     assert server.hits[1].received == data[-5:]
 
 

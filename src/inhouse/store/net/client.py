@@ -102,18 +102,18 @@ class Client:
         url: str,
         path: Path,
         *,
-        offset: int = 0,
-        length: int | None = None,
+        span: tuple[int, int] | None = None,
         headers: Mapping[str, str] = {},
         say: Callable[[int], None] = lambda done: None,
     ) -> Reply:
-        """Send ``length`` bytes of a file from ``offset`` (all of the rest by default) as the body.
+        """Send a file as the body, or its ``span``: an offset and how many bytes from there.
 
         ``say`` hears how many bytes are out; after another try it begins anew. Raises StoreError too.
         """
+        offset = span[0] if span else 0
         with guarded("reading a model"):
             rest = max(0, path.stat().st_size - offset)
-        size = rest if length is None else min(length, rest)
+        size = min(span[1], rest) if span else rest
 
         def send(line: Line) -> None:
             with guarded("reading a model"), path.open("rb") as file:

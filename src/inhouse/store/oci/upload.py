@@ -119,8 +119,7 @@ class Upload:
                 "PATCH",
                 where,
                 path,
-                offset=offset,
-                length=length,
+                span=(offset, length),
                 headers={**fields, **secret},
                 say=lambda done: self._say(offset + done),
             )
