@@ -181,7 +181,10 @@ class Store:
         _names,
     )
     pull_rate: int = _setting(
-        0, "INHOUSE_PULL_RATE", "Bytes per second that all pulls together may take; 0: no limit.", size
+        0,
+        "INHOUSE_PULL_RATE",
+        "Bytes per second that all pulls but those of pypi: (which pip makes) may take; 0: no limit.",
+        size,
     )
     pull_streams: int = _setting(
         4, "INHOUSE_PULL_STREAMS", "Parallel connections for one large file.", _whole

@@ -18,6 +18,7 @@ from inhouse.core.models import Card, Footprint, ModelName
         ("me/model:v1", "me/model:v1"),
         ("hf.co/org/model:Q4_K_M", "hf.co/org/model:Q4_K_M"),
         ("localhost:5000/ns/m:t", "localhost:5000/ns/m:t"),
+        ("registry.example.com/a/b/c/m", "registry.example.com/a/b/c/m:latest"),
         ("inhouse/library/smollm2:135m", "smollm2:135m"),
     ],
 )
