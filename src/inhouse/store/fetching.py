@@ -54,7 +54,7 @@ class Fetcher:
     def _make_room(self, listing: Listing, kind: str, source: Source) -> None:
         needed = 0
         for asset in listing.assets:
-            if not self._blob_of(asset):
+            if not self._here(asset):
                 needed += source.missing(asset, self._folder(asset, kind))
         free = self._layout.free()
         if needed and needed + SLACK > free:
@@ -63,26 +63,30 @@ class Fetcher:
                 hint="Free some space, e.g. with: inhouse rm MODEL, or set INHOUSE_HOME to another disk.",
             )
 
-    def _blob_of(self, asset: Asset) -> Path | None:
+    def _here(self, asset: Asset) -> Held | None:
         """The blob of an asset, if it is here in its full size."""
         if not asset.sha256:
             return None
         blob = self._layout.blob(f"sha256:{asset.sha256}")
         with guarded("looking for weights"):
-            if not blob.is_file() or (asset.size and blob.stat().st_size != asset.size):
+            try:
+                size = blob.stat().st_size
+                if asset.size and size != asset.size:
+                    return None
+                return _held(asset, Got(blob, asset.sha256, size))
+            except FileNotFoundError:
                 return None
-        return blob
 
     def _one(self, asset: Asset, kind: str, source: Source, watch: Watch) -> Held:
-        if blob := self._blob_of(asset):
-            size = blob.stat().st_size
+        if here := self._here(asset):
+            size = here.part.size
             watch.say(PullEvent(f"pulling {asset.sha256[:12]}", f"sha256:{asset.sha256}", size, size))
-            return _held(asset, Got(blob, asset.sha256, size))
+            return here
         folder = self._folder(asset, kind)
         with contextlib.ExitStack() as stack:
             self._wait_for(folder, stack, watch)
-            if blob := self._blob_of(asset):  # whoever held the lock has brought it
-                return _held(asset, Got(blob, asset.sha256, blob.stat().st_size))
+            if here := self._here(asset):  # whoever held the lock has brought it
+                return here
             with guarded("preparing the download"):
                 folder.mkdir(exist_ok=True)
             got = source.fetch(asset, folder, watch)
@@ -106,13 +110,14 @@ class Fetcher:
                     shutil.rmtree(got.path.parent, ignore_errors=True)
                 raise
         if got.in_place:
-            return _held(asset, got)
+            with guarded("looking at a file"):
+                return _held(asset, got)
         digest = f"sha256:{got.sha256}"
-        with self._layout.lock():
+        with self._layout.lock(), guarded("storing weights"):
             path = self._layout.blob(digest)
             if path != got.path:
                 path = self._layout.adopt(got.path, digest)
-        return _held(asset, replace(got, path=path))
+            return _held(asset, replace(got, path=path))
 
     def _wait_for(self, folder: Path, stack: contextlib.ExitStack, watch: Watch) -> None:
         """Take the file's lock; whoever holds it is fetching the same bytes."""
@@ -130,8 +135,7 @@ class Fetcher:
 
 def _held(asset: Asset, got: Got) -> Held:
     part = Part(asset.role, asset.file, f"sha256:{got.sha256}", got.size, asset.scale)
-    with guarded("looking at a file"):
-        place = Place(os.path.abspath(got.path) if got.in_place else "", stamp_of(got.path))
+    place = Place(os.path.abspath(got.path) if got.in_place else "", stamp_of(got.path))
     return Held(part, place, got.path, got.origin)
 
 

@@ -165,7 +165,11 @@ class Puller:
         )
         try:
             manifest = manifest_of(held, making)
-        except InhouseError:
+        except InhouseError as error:
+            if any(not one.place.path and not one.path.exists() for one in held):
+                raise Conflict(
+                    "A file of the model went away while it was made.", hint="Try again."
+                ) from error
             with self._layout.lock():
                 self._records.drop_unused(one.part.digest for one in held)
             raise
