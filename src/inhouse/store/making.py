@@ -36,10 +36,14 @@ class Making:
 
 
 def jinja_of(written: str) -> str:
-    """A template as the engine takes it. Raises Unsupported naming what cannot be translated."""
+    """A template as the engine takes it. Raises BadRequest for a broken one, Unsupported naming what cannot
+    be translated."""
     if len(written) > TEXT_CEILING:
         raise BadRequest("The template is larger than 1 MiB.", hint="Give a shorter one.", param="template")
-    return templates.translate(written) if written and templates.is_go(written) else written
+    if templates.is_go(written):
+        return templates.translate(written)
+    templates.check(written)
+    return written
 
 
 def _paths(held: Iterable[Held], role: str) -> list[Path]:

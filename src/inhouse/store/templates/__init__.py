@@ -5,5 +5,6 @@ line and the reason; nothing is guessed.
 """
 
 from .chat import is_go, is_jinja, translate
+from .jinja import check
 
-__all__ = ["is_go", "is_jinja", "translate"]
+__all__ = ["check", "is_go", "is_jinja", "translate"]
