@@ -297,7 +297,9 @@ class Layout:
                     self._sweep_entry(entry, now)
 
     def _sweep_entry(self, entry: Path, now: float) -> None:
-        if entry.suffix != ".tmp":
+        if entry.is_symlink():  # none of ours: whatever it leads to is somebody else's
+            entry.unlink()
+        elif entry.suffix != ".tmp":
             self._sweep_pull(entry, now) if entry.is_dir() else None
         elif now - entry.stat().st_mtime > LOCK_TIMEOUT:
             if not entry.is_dir():

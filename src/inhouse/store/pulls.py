@@ -66,6 +66,10 @@ class Puller:
         """
         if sources.is_source(text):
             ref = sources.parse(text)
+            record = self._records.find(ref.name) if ref.kind == "registry" else None
+            if record is not None and sources.kind_of(record.named.source) not in ("", "registry"):
+                # The name of a model from a web server or the like, which reads as a registry's.
+                return Order(ref.name, (Pinned(record.named.source),))
             return Order(ref.name, (Pinned(ref.text, ref.sha256, ref.size),))
         name = ModelName.parse(text)
         entry = catalogue.find(name)
