@@ -10,7 +10,7 @@ from ..core.errors import InhouseError, ModelNotFound
 from ..core.models import Card, ModelName
 from . import sources
 from .manifest import Manifest, read
-from .records import Record, Records
+from .records import Record, Records, short
 from .sources import SOURCES, Listing, Watch
 
 FORMAT: Final = 1
@@ -66,7 +66,7 @@ class Locks:
     def _record(self, name: ModelName) -> Record:
         record = self._records.find(name)
         if record is None:
-            raise ModelNotFound(str(name))
+            raise ModelNotFound(short(name))
         return record
 
     def lock(self, names: list[ModelName]) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class Locks:
         else:
             before = self._records.read(self._records.layout.previous_manifest(_card(new).name))
             if before is None or before.card is None:
-                raise ModelNotFound(f"{first} (an earlier version)")
+                raise ModelNotFound(f"{short(first)} (an earlier version)")
             old = before
         return _diff(entry(old, self._build), entry(new, self._build), read(old.named), read(new.named))
 
