@@ -128,6 +128,15 @@ def test_a_pull_of_what_was_made_here_is_refused(smol: World, client: ollama.Cli
     assert caught.value.status_code == 400
 
 
+def test_a_pull_replaces_what_was_made_here_under_the_same_name(smol: World, client: ollama.Client) -> None:
+    original = client.list().models[0].digest
+    client.create("smollm2", from_="smollm2", system=SYSTEM)
+    assert smol.show("smollm2")["system"] == SYSTEM
+    assert client.pull("smollm2").status == "success"
+    assert smol.show("smollm2")["system"] == ""
+    assert client.list().models[0].digest == original
+
+
 def test_pull_takes_the_old_field_name_and_streams_unless_told_otherwise(smol: World) -> None:
     streamed = smol.ask("/api/pull", {"name": "smollm2"})
     assert streamed.headers["content-type"] == "application/x-ndjson"

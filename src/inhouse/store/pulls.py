@@ -106,13 +106,15 @@ class Puller:
         raise failed or SourceFailed("The model has no source.", hint="Name one: inhouse pull --help")
 
     def _present(self, order: Order, watch: Watch) -> Card | None:
-        """The model, if it is here and its place can have nothing else: a pinned digest, or a package
-        (whose first bytes are trusted from then on)."""
+        """The model, if it came from its place and that can have nothing else: a pinned digest, or a package
+        (whose first bytes are trusted from then on). One that was made here under its name gives way."""
         pins = {f"sha256:{place.sha256}" for place in order.places if place.sha256}
         fixed = all(place.kind == "pypi" and not place.sha256 for place in order.places) and not watch.fresh
         try:
-            card = self._records.get(order.name)
+            card, record = self._records.get(order.name), self._records.find(order.name)
         except (ModelNotFound, StoreError):
+            return None
+        if record is None or not record.named.source:
             return None
         found = next((file for file in card.of_role("model") if file.digest in pins), None)
         if found is not None:
