@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from pathlib import Path
 
@@ -41,6 +42,19 @@ def test_a_second_pull_of_the_same_repository_fetches_no_byte(world: World) -> N
     world.pull(f"hf:org/Twice:{FILE}")
     assert world.hub.fetched() == before
     assert "Paris" in world.says(f"hf:org/Twice:{FILE}")
+
+
+def test_a_model_whose_cache_was_cleared_is_not_listed_and_comes_back_with_a_pull(world: World) -> None:
+    world.hub.publish("org/Cleared", {FILE: world.data})
+    world.pull("hf.co/org/Cleared")
+    shutil.rmtree(world.hf_home / "hub")
+    assert world.models() == {}
+    body = {"model": "hf.co/org/Cleared", "messages": [{"role": "user", "content": "x"}], "stream": False}
+    gone = world.ask("/api/chat", body)
+    assert "no longer where it was" in gone.json["error"]
+    assert "inhouse pull hf.co/org/Cleared" in gone.json["error"]
+    world.pull("hf.co/org/Cleared")
+    assert "Paris" in world.says("hf.co/org/Cleared")
 
 
 @pytest.mark.parametrize("wanted", [FILE, "Q4_1", "q4_1"])
