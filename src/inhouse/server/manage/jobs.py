@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...core.errors import Forbidden, InhouseError
@@ -11,7 +13,7 @@ from ...core.models import DEFAULT_HOST
 from ...dialects import inhouse, ollama
 from ...store import PullEvent
 from .. import answers
-from ..answers import Receive, Scope, Send
+from ..answers import Info, Receive, Scope, Send
 from ..stream import Pump, respond
 
 if TYPE_CHECKING:
@@ -40,97 +42,85 @@ class Progress:
         return b""
 
 
-async def _run(
-    services: Services,
-    scope: Scope,
-    receive: Receive,
-    send: Send,
-    events: AsyncGenerator[PullEvent, None],
-    *,
-    stream: bool = True,
-) -> None:
-    settings = services.config.server
-    encoder = Progress(stream=stream)
-    pump = Pump(scope, send, encoder, silence=settings.keepalive_interval, stall=settings.stall_timeout)
-    await respond(scope, receive, lambda: pump.run(events, ollama.render_error))
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A job that waits to be followed; ``stream`` False: only its last step is answered."""
+
+    events: AsyncGenerator[PullEvent, None]
+    stream: bool = True
 
 
-async def pull(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
-    body = await answers.body(scope, receive, services.config.server.max_body)
-    try:
-        asked = ollama.decode_pull(body)
-        events = services.store.pull(
-            asked.model,
-            trusted=services.trusts(scope),
-            insecure=asked.insecure,
-            fresh=asked.fresh,
-            own_template=not asked.embedded_template,
+class Work:
+    """An endpoint whose body begins a job; ``begin`` runs in a thread and may refuse."""
+
+    def __init__(self, begin: Callable[[Services, bytes, bool], Begun]) -> None:
+        self._begin = begin
+
+    async def __call__(self, services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+        settings = services.config.server
+        body = await answers.body(scope, receive, settings.max_body)
+        try:
+            begun = await asyncio.to_thread(self._begin, services, body, services.trusts(scope))
+        except InhouseError as error:
+            info: Info = scope["inhouse"]
+            info.outcome = error.code
+            await answers.error(scope, send, ollama.render_error(error))
+            return
+        pump = Pump(
+            scope,
+            send,
+            Progress(stream=begun.stream),
+            silence=settings.keepalive_interval,
+            stall=settings.stall_timeout,
         )
-    except InhouseError as error:
-        await answers.error(scope, send, ollama.render_error(error))
-        return
-    await _run(services, scope, receive, send, events, stream=asked.stream)
+        await respond(scope, receive, lambda: pump.run(begun.events, ollama.render_error))
 
 
-async def push(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
-    body = await answers.body(scope, receive, services.config.server.max_body)
-    try:
-        asked = ollama.decode_push(body)
-        name = services.catalog.resolve(asked.model).name
-    except InhouseError as error:
-        await answers.error(scope, send, ollama.render_error(error))
-        return
+def _pull(services: Services, body: bytes, trusted: bool) -> Begun:
+    asked = ollama.decode_pull(body)
+    events = services.store.pull(
+        asked.model,
+        trusted=trusted,
+        insecure=asked.insecure,
+        fresh=asked.fresh,
+        own_template=not asked.embedded_template,
+    )
+    return Begun(events, asked.stream)
+
+
+def _push(services: Services, body: bytes, trusted: bool) -> Begun:
+    asked = ollama.decode_push(body)
+    name = services.catalog.resolve(asked.model).name
     # As with Ollama a name says where to: without a host it means the Ollama registry.
     target = asked.target or (f"ollama:{name}" if name.host == DEFAULT_HOST else str(name))
-    events = services.store.push(name, target, trusted=services.trusts(scope), insecure=asked.insecure)
-    await _run(services, scope, receive, send, events, stream=asked.stream)
+    events = services.store.push(name, target, trusted=trusted, insecure=asked.insecure)
+    return Begun(events, asked.stream)
 
 
-async def create(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
-    body = await answers.body(scope, receive, services.config.server.max_body)
-    try:
-        order = ollama.decode_create(body)
-    except InhouseError as error:
-        await answers.error(scope, send, ollama.render_error(error))
-        return
+def _create(services: Services, body: bytes, trusted: bool) -> Begun:
+    order = ollama.decode_create(body)
     if order.noted:
         log.info("create: fields without effect: %s", ", ".join(order.noted))
-    events = services.store.create(order.create, trusted=services.trusts(scope))
-    await _run(services, scope, receive, send, events, stream=order.stream)
+    return Begun(services.store.create(order.create, trusted=trusted), order.stream)
 
 
-async def verify(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
-    body = await answers.body(scope, receive, services.config.server.max_body)
-    try:
-        repair = inhouse.decode_verify(body)
-    except InhouseError as error:
-        await answers.error(scope, send, ollama.render_error(error))
-        return
-    events = services.store.verify(repair=repair, trusted=services.trusts(scope))
-    await _run(services, scope, receive, send, events)
+def _verify(services: Services, body: bytes, trusted: bool) -> Begun:
+    return Begun(services.store.verify(repair=inhouse.decode_verify(body), trusted=trusted))
 
 
-async def install(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
-    """Install the converter; only for the user's own command line on this machine."""
-    await answers.body(scope, receive, services.config.server.max_body)
-    if not services.trusts(scope):
-        refusal = Forbidden(
+def _install(services: Services, body: bytes, trusted: bool) -> Begun:
+    if not trusted:
+        raise Forbidden(
             "Programs are only installed from this machine's own command line.",
             hint="Run there: inhouse convert --install",
         )
-        await answers.error(scope, send, ollama.render_error(refusal))
-        return
-    await _run(services, scope, receive, send, services.store.install())
+    return Begun(services.store.install())
 
 
-async def outdated(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
-    body = await answers.body(scope, receive, services.config.server.max_body)
-    try:
-        names = [services.catalog.resolve(text).name for text in inhouse.decode_models(body)]
-    except InhouseError as error:
-        await answers.error(scope, send, ollama.render_error(error))
-        return
-    await _run(services, scope, receive, send, services.store.outdated(names, trusted=services.trusts(scope)))
+def _outdated(services: Services, body: bytes, trusted: bool) -> Begun:
+    names = [services.catalog.resolve(text).name for text in inhouse.decode_models(body)]
+    return Begun(services.store.outdated(names, trusted=trusted))
 
 
-__all__ = ["Progress", "create", "install", "outdated", "pull", "push", "verify"]
+pull, push, create = Work(_pull), Work(_push), Work(_create)
+verify, install, outdated = Work(_verify), Work(_install), Work(_outdated)
