@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import threading
+from collections.abc import Callable, Iterator
+from math import isinf
+from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import parse_qs, unquote_to_bytes
 
-from ...core.errors import BadRequest, InhouseError
+from ...core.errors import BadRequest, Cancelled, InhouseError
 from ...dialects import inhouse, ollama
 from ...store import Export
 from .. import answers
@@ -20,17 +22,47 @@ if TYPE_CHECKING:
 _BLOBS = "/api/blobs/"
 
 
-class Upload:
-    """A request body as a file to read from in a thread; the event loop stays with the caller."""
+T = TypeVar("T")
 
-    def __init__(self, receive: Receive) -> None:
+
+async def _apart(work: Callable[[], T]) -> T:
+    """Run in a thread of its own: what waits for a sender must not use up the threads that answer others."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if not future.done():
+            future.set_exception(error) if error else future.set_result(cast(T, result))
+
+    def run() -> None:
+        result, failed = None, None
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - the thread's border: it is raised where it is awaited
+            failed = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(settle, result, failed)
+
+    threading.Thread(target=run, name="upload", daemon=True).start()
+    return await future
+
+
+class Upload:
+    """A request body as a file to read from in a thread; the event loop stays with the caller.
+
+    ``stall``: seconds without a byte after which the sender is given up.
+    """
+
+    def __init__(self, receive: Receive, stall: float) -> None:
         self._receive = receive
+        self._stall = stall
         self._loop = asyncio.get_running_loop()
         self._left = memoryview(b"")
         self._more = True
 
     def read(self, size: int, /) -> bytes:
-        """Up to ``size`` bytes, b"" at the end. Raises ConnectionError when the client left."""
+        """Up to ``size`` bytes, b"" at the end. Raises Cancelled when the client left, BadRequest when
+        it fell silent."""
         while not self._left and self._more:
             message = asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
             self._left = memoryview(message)
@@ -39,10 +71,14 @@ class Upload:
         return bytes(piece)
 
     async def _next(self) -> bytes:
-        message = await self._receive()
+        try:
+            async with asyncio.timeout(None if isinf(self._stall) else self._stall):
+                message = await self._receive()
+        except TimeoutError as error:
+            raise BadRequest("the upload stalled", hint="Send it again.") from error
         if message["type"] == "http.disconnect":
             self._more = False
-            raise ConnectionError("the client left")
+            raise Cancelled("The client left.")
         self._more = bool(message.get("more_body", False))
         return bytes(message.get("body", b""))
 
@@ -72,7 +108,8 @@ async def _take_blob(services: Services, scope: Scope, receive: Receive, send: S
     _plain_body(scope)
     info: Info = scope["inhouse"]
     try:
-        new = await asyncio.to_thread(services.store.receive, _digest(scope), Upload(receive))
+        digest, stream = _digest(scope), Upload(receive, services.config.server.stall_timeout)
+        new = await _apart(lambda: services.store.receive(digest, stream))
     except InhouseError as error:
         info.outcome = error.code
         await answers.error(scope, send, ollama.render_error(error))
@@ -91,9 +128,9 @@ async def take_bundle(services: Services, scope: Scope, receive: Receive, send: 
     _plain_body(scope)
     info: Info = scope["inhouse"]
     seal = parse_qs(scope["query_string"].decode("latin-1")).get("seal", [""])[0]
-    stream = Upload(receive)
+    stream = Upload(receive, services.config.server.stall_timeout)
     try:
-        cards = await asyncio.to_thread(lambda: services.store.import_bundle(stream, seal=seal))
+        cards = await _apart(lambda: services.store.import_bundle(stream, seal=seal))
     except InhouseError as error:
         info.outcome = error.code
         await answers.error(scope, send, ollama.render_error(error))
