@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import fields
 from math import isinf
 from pathlib import Path
@@ -16,6 +17,8 @@ from . import pulling
 from .client import Client
 
 CHUNK = 2**20
+_PART = re.compile(r"(.+)-[0-9]{5}-of-([0-9]{5})\.gguf\Z", re.ASCII | re.IGNORECASE)
+_PARTS = 4096
 _KINDS = (".gguf", ".safetensors", ".json", ".txt", ".jinja", ".model")
 
 
@@ -85,7 +88,11 @@ def _uploads(order: Create, client: Client) -> dict[str, Any]:
 def _inside(ref: FileRef) -> list[tuple[str, Path]]:
     path = Path(ref.path)
     if not path.is_dir():
-        return [(ref.file, path)]
+        part = _PART.match(path.name)
+        if part is None:
+            return [(ref.file, path)]
+        names = [f"{part[1]}-{n:05}-of-{part[2]}{path.suffix}" for n in range(1, int(part[2]) + 1)]
+        return [(name, path.with_name(name)) for name in names[:_PARTS]]
     found = [p for p in sorted(path.rglob("*")) if p.is_file() and p.suffix.lower() in _KINDS]
     return [(p.relative_to(path).as_posix(), p) for p in found]
 
