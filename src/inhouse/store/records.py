@@ -253,12 +253,12 @@ class Records:
 
     @staticmethod
     def digests(record: Record | None) -> set[str]:
-        """The digests that a record refers to."""
+        """The digests of the blobs that a record refers to; files of others, used in place, are none."""
         files = record.card.files if record and record.card else ()
-        return {file.digest for file in files}
+        return {file.digest for file in files if not file.in_place}
 
     def used(self) -> set[str]:
-        """Digests that any name, now or before, refers to. Raises StoreError if one is unreadable:
+        """Digests of blobs that any name, now or before, refers to. Raises StoreError if one is unreadable:
         it may refer to any blob."""
         found: set[str] = set()
         for path in (*self.layout.manifest_paths(), *self.layout.previous_paths()):
