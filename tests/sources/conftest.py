@@ -19,7 +19,8 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture
-def world(running: World) -> Iterator[World]:
+def world(running: World, tmp_path: Path) -> Iterator[World]:
+    """A store with nothing in it; cleaned before the test's files go, which models may lie in."""
     yield running
     running.clean()
 

@@ -84,6 +84,19 @@ def test_a_file_that_went_away_is_named_and_can_come_back(world: World, tmp_path
     assert "Paris" in world.says(name)
 
 
+def test_weights_of_our_own_go_even_if_the_same_are_used_in_place(world: World, tmp_path: Path) -> None:
+    world.cli("pull", str(world.link(tmp_path / "smol.gguf")))
+    [in_place] = world.models()
+    world.registry.publish(
+        "library/smol", "latest", ollama_layers(world.data), config={"model_format": "gguf"}
+    )
+    world.pull("ollama:smol")
+    assert [blob.name for blob in world.blobs] == [f"sha256-{SHA256}"]
+    world.cli("rm", "ollama:smol")
+    assert world.blobs == []
+    assert "Paris" in world.says(in_place)
+
+
 def an_ollama_store(world: World) -> str:
     """llama:tiny as Ollama has it. Returns its source text."""
     layers = ollama_layers(b"", system="Answer briefly.", params={"num_predict": 9, "temperature": 0})[1:]

@@ -217,6 +217,7 @@ class World(House):
             gone = self.ask("/api/delete", {"model": name}, "DELETE").status
             assert gone in (200, 404)  # an alias goes with its model
         assert self.ask("/api/prune", {"all": True}).status == 200
+        assert self.blobs == [], "weights are left over"
         for place in (self.ollama_store, self.hf_home, self.llama_cache):
             for inner in place.iterdir():
                 shutil.rmtree(inner) if inner.is_dir() else inner.unlink()
