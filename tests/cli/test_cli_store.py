@@ -34,7 +34,7 @@ MODEL, OTHER = tiny_gguf.model(1), tiny_gguf.model(2)
     [
         ("pull tiny", "/api/pull", {"model": "tiny"}),
         ("pull tiny --insecure --fresh --embedded-template", "/api/pull",
-         {"model": "tiny", "insecure": True, "fresh": True, "use_embedded_template": True}),
+         {"model": "tiny", "insecure": True, "fresh": True, "insecure": False, "use_embedded_template": True}),
         ("push tiny", "/api/push", {"model": "tiny", "insecure": False}),
         ("push tiny oci://h/r:t --insecure", "/api/push", {"model": "tiny", "target": "oci://h/r:t", "insecure": True}),
         ("quantize tiny small Q4_K_M", "/api/create", {"model": "small", "from": "tiny", "quantize": "Q4_K_M"}),
@@ -127,7 +127,9 @@ def test_update_says_what_became_of_each(api: Api, invoke: Invoke) -> None:
     api.routes["/api/pull"] = STEPS
     result = invoke("update", "x", "y")
     assert result.err == f"x is {'b' * 12} now, it was {'a' * 12}.\ny is up to date.\n"
-    assert api.bodies("/api/pull") == [{"model": m, "fresh": True, "stream": True} for m in ("x", "y")]
+    assert api.bodies("/api/pull") == [
+        {"model": m, "fresh": True, "insecure": False, "stream": True} for m in ("x", "y")
+    ]
 
 
 def test_update_of_all_asks_which_are_outdated(api: Api, invoke: Invoke) -> None:
