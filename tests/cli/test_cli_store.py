@@ -34,7 +34,7 @@ MODEL, OTHER = tiny_gguf.model(1), tiny_gguf.model(2)
     [
         ("pull tiny", "/api/pull", {"model": "tiny"}),
         ("pull tiny --insecure --fresh --embedded-template", "/api/pull",
-         {"model": "tiny", "insecure": True, "fresh": True, "insecure": False, "use_embedded_template": True}),
+         {"model": "tiny", "insecure": True, "fresh": True, "use_embedded_template": True}),
         ("push tiny", "/api/push", {"model": "tiny", "insecure": False}),
         ("push tiny oci://h/r:t --insecure", "/api/push", {"model": "tiny", "target": "oci://h/r:t", "insecure": True}),
         ("quantize tiny small Q4_K_M", "/api/create", {"model": "small", "from": "tiny", "quantize": "Q4_K_M"}),

@@ -20,6 +20,7 @@ from inhouse.core.errors import (
     InvalidName,
     ModelNotFound,
     NoSpace,
+    NotFound,
     SourceFailed,
     StoreError,
 )
@@ -225,7 +226,7 @@ async def test_verified_bytes_that_are_no_model_leave_nothing(store, index, tmp_
 
 
 async def test_a_missing_version_is_explained(store, index):
-    with pytest.raises(SourceFailed, match=r"no wheel of absent==9\.9") as caught:
+    with pytest.raises(NotFound, match=r"no wheel of absent==9\.9") as caught:
         await drain(store, "pypi:absent==9.9#a/b")
     assert "absent" in caught.value.detail
     assert "pip" in caught.value.hint

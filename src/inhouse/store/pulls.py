@@ -15,6 +15,7 @@ from ..core.errors import (
     InhouseError,
     ModelNotFound,
     NoSpace,
+    NotFound,
     SourceFailed,
     StoreError,
     Unsupported,
@@ -98,7 +99,7 @@ class Puller:
                 return self._from(place, order, watch)
             except (Cancelled, NoSpace, Conflict):
                 raise
-            except (StoreError, ModelNotFound, Forbidden, Unsupported) as error:
+            except (StoreError, NotFound, Forbidden, Unsupported) as error:
                 # The first failure names what the user asked for; later places are second choices.
                 failed = failed or error
                 if len(order.places) > 1:

@@ -17,6 +17,7 @@ _STATUS: dict[type[e.InhouseError], int] = {
     e.Busy: 503,
     e.CrashLoop: 503,
     e.NoSpace: 507,
+    e.SourceFailed: 502,
     e.Cancelled: 499,
 }
 _EMBED_ROUTES = ("embed", "embeddings")

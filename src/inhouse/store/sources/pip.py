@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from ...core.errors import InhouseError, NoSpace, SourceFailed
+from ...core.errors import InhouseError, NoSpace, NotFound, SourceFailed
 
 POLL: Final = 0.2
 LOG_CEILING: Final = 256 * 1024
@@ -65,7 +65,7 @@ def explain(requirement: str, log: str) -> InhouseError:
             detail=tail,
         )
     if _ABSENT.search(log):
-        return SourceFailed(
+        return NotFound(
             f"The package index has no wheel of {requirement}.",
             hint="Check the name, the version, the network, and the index that pip uses: pip config list",
             detail=tail,
