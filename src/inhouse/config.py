@@ -183,7 +183,7 @@ class Store:
     pull_rate: int = _setting(
         0,
         "INHOUSE_PULL_RATE",
-        "Bytes per second that all pulls but those of pypi: (which pip makes) may take; 0: no limit.",
+        "Bytes per second that all pulls together may take, but for what pip itself fetches; 0: no limit.",
         size,
     )
     pull_streams: int = _setting(

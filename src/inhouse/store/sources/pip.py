@@ -1,4 +1,4 @@
-"""Runs the user's own pip to download one wheel: their index, proxy and certificates hold."""
+"""Runs the user's own pip to find or download one wheel: their index, proxy and certificates hold."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote, urldefrag, urlsplit
 
 from ...core.errors import InhouseError, NoSpace, NotFound, SourceFailed
 
 POLL: Final = 0.2
+DIVERTING: Final = 0.02
 LOG_CEILING: Final = 256 * 1024
 TAIL_LINES: Final = 15
+_WHEEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.!+-]{0,200}\.whl\Z", re.ASCII)
+_FOUND = re.compile(r"^ *Found link (\S+) \(from (\S+)\)", re.MULTILINE)
+_DOWNLOADING = re.compile(r"^ *Downloading (?!link )(\S+\.whl)", re.MULTILINE)
 _NETWORK = re.compile(
     r"NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|timed out|ProxyError|SSLError"
     r"|Connection (?:refused|reset|aborted|broken)|ConnectionError|Network is unreachable"
@@ -77,17 +83,71 @@ def explain(requirement: str, log: str) -> InhouseError:
     )
 
 
-def download(requirement: str, out: Path, temp: Path, poll: Callable[[int], None]) -> Path:
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A wheel that pip began to fetch: its ``url`` without fragment, the index ``page`` it stands on, and
+    its file name."""
+
+    url: str
+    page: str
+    file: str
+
+
+class _Diverted(Exception):
+    def __init__(self, located: Located) -> None:
+        super().__init__()
+        self.located = located
+
+
+def download(
+    requirement: str, out: Path, temp: Path, poll: Callable[[int], None], *, divert: bool = False
+) -> Path | Located:
     """Download one wheel into ``out`` without its dependencies; nothing is installed or imported.
 
-    ``temp`` becomes pip's TMPDIR; ``poll`` gets its growing size five times a second and may raise
-    to kill pip. Returns the wheel. Raises SourceFailed or NoSpace.
+    ``temp`` becomes pip's TMPDIR; ``poll`` gets its growing size five times a second or more and may
+    raise to kill pip. Returns the wheel. With ``divert`` pip is stopped as soon as it says that it
+    fetches a wheel over HTTP, and where that lies is returned. Raises SourceFailed, NotFound, NoSpace.
     """
     for folder in (out, temp):
         folder.mkdir(parents=True, exist_ok=True)
+    log = temp / "pip.log"
+
+    def watched(growing: int) -> None:
+        poll(0 if divert else growing)
+        if divert and (found := _begun(log.read_text("utf-8", "replace"))):
+            raise _Diverted(found)
+
+    try:
+        code, text = _run(requirement, out, temp, watched, verbose=divert)
+    except _Diverted as diverted:
+        return diverted.located
+    wheels = list(out.glob("*.whl"))
+    if code or len(wheels) != 1:
+        raise explain(requirement, text)
+    return wheels[0]
+
+
+def _begun(text: str) -> Located | None:
+    """The wheel that pip says it is fetching, from its verbose log."""
+    started = _DOWNLOADING.findall(text)
+    file = unquote(started[-1]).rpartition("/")[2] if started else ""
+    if not _WHEEL.match(file):
+        return None
+    for url, page in _FOUND.findall(text):
+        bare = urldefrag(url).url
+        ours = urlsplit(bare).scheme in ("http", "https") and urlsplit(page).scheme in ("http", "https")
+        if ours and unquote(urlsplit(bare).path).rpartition("/")[2] == file:
+            return Located(bare, page, file)
+    return None
+
+
+def _run(
+    requirement: str, out: Path, temp: Path, poll: Callable[[int], None], *, verbose: bool
+) -> tuple[int, str]:
+    """Run pip download with ``temp`` as its TMPDIR; its exit code and the end of what it said."""
     options = ("--no-deps", "--only-binary", ":all:", "--disable-pip-version-check", "--no-input")
     # Our blob store is the cache: pip's own would keep every model twice.
-    quiet = ("--progress-bar", "off", "--no-color", "--no-cache-dir")
+    quiet = ("--progress-bar", "off", "--no-color", "--no-cache-dir", *(("-vv",) if verbose else ()))
     line = [*command(), "download", *options, *quiet, "-d", str(out), requirement]
     scratch = {"TMPDIR": str(temp), "TEMP": str(temp), "TMP": str(temp), "PYTHONIOENCODING": "utf-8"}
     with (temp / "pip.log").open("w+b") as log:
@@ -96,14 +156,14 @@ def download(requirement: str, out: Path, temp: Path, poll: Callable[[int], None
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=os.environ | scratch,
+            env=os.environ | scratch | {"PYTHONUNBUFFERED": "1"},
             cwd=temp,  # "-m" puts the working folder on sys.path: it must be ours
         )
         try:
             while process.poll() is None:
                 poll(tree_size(temp))
                 try:
-                    process.wait(POLL)
+                    process.wait(DIVERTING if verbose else POLL)
                 except subprocess.TimeoutExpired:
                     continue
         finally:
@@ -111,8 +171,4 @@ def download(requirement: str, out: Path, temp: Path, poll: Callable[[int], None
                 process.kill()
                 process.wait()
         log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_CEILING))
-        text = log.read().decode("utf-8", "replace")
-    wheels = list(out.glob("*.whl"))
-    if process.returncode or len(wheels) != 1:
-        raise explain(requirement, text)
-    return wheels[0]
+        return process.returncode, log.read().decode("utf-8", "replace")

@@ -8,23 +8,40 @@ joined into one file are written with `` + `` between them: ``pypi:part1==1#a + 
 from __future__ import annotations
 
 import hashlib
+import json
+import logging
 import os
 import re
 import shutil
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote, urlsplit
 
-from ...core.errors import BadRequest, DigestMismatch, SourceFailed
+from ...core.errors import (
+    BadRequest,
+    DigestMismatch,
+    Forbidden,
+    NoSpace,
+    NotFound,
+    SourceFailed,
+    StoreError,
+)
 from ...core.models import ModelName
 from ..layout import guarded
+from ..net import Client
 from . import pip
 from .base import Asset, Got, Listing, PullEvent, Ref, Watch
 
+log = logging.getLogger(__name__)
+
 CHUNK: Final = 2**20
+PAUSE: Final = 0.2
+INDEX_CEILING: Final = 32 * 2**20
+INDEX_TYPES: Final = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
 SIZE_CEILING: Final = 2**40
 JOIN: Final = " + "
 PARTS_CEILING: Final = 256
@@ -100,6 +117,26 @@ def _kept(folder: Path, wheel: Wheel) -> Path | None:
 
 def _shelf(folder: Path, wheel: Wheel) -> Path:
     return folder / "wheels" / _requirement(wheel).replace("!", "_")
+
+
+def _told(client: Client, found: pip.Located) -> str:
+    """The sha256 that the index gives for a wheel. Raises SourceFailed when it gives none.
+
+    Index pages: https://packaging.python.org/en/latest/specifications/simple-repository-api/
+    """
+    reply = client.ask("GET", found.page, headers={"Accept": INDEX_TYPES}, limit=INDEX_CEILING)
+    if reply.status == 200 and "json" in reply.headers.get("content-type", ""):
+        try:
+            files = json.loads(reply.body)["files"]
+            digests = [file["hashes"]["sha256"] for file in files if file["filename"] == found.file]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            digests = []
+    else:
+        text = reply.body.decode("utf-8", "replace") if reply.status == 200 else ""
+        digests = re.findall(rf"{re.escape(quote(found.file))}#sha256=([0-9a-f]{{64}})", text)
+    if not digests or not re.fullmatch("[0-9a-f]{64}", str(digests[0])):
+        raise SourceFailed("The index gives no digest for the wheel.", hint="pip may fetch it.")
+    return str(digests[0])
 
 
 def _filled(folder: Path, wheel: Wheel) -> Wheel:
@@ -182,20 +219,58 @@ class PyPI:
         for wheel in parts:
             kept = _kept(folder, wheel)
             if kept is None:
-                out, temp = folder / "out.tmp", folder / "pip.tmp"
-                for stale in (out, temp):
-                    shutil.rmtree(stale, ignore_errors=True)
-                try:
-                    pip.download(_requirement(wheel), out, temp, poll)
-                finally:
-                    shutil.rmtree(temp, ignore_errors=True)
-                shelf = _shelf(folder, wheel)
-                shelf.parent.mkdir(parents=True, exist_ok=True)
-                shutil.rmtree(shelf, ignore_errors=True)
-                out.replace(shelf)
+                self._bring(wheel, folder, watch, poll)
                 kept = _kept(folder, wheel)
             done += wheel.size or (kept.stat().st_size if kept else 0)
         poll(0)
+
+    def _bring(self, wheel: Wheel, folder: Path, watch: Watch, poll: Callable[[int], None]) -> None:
+        """One wheel onto its shelf: in ranges that resume where pip can tell its place, else by pip."""
+        out, temp = folder / "out.tmp", folder / "pip.tmp"
+        for stale in (out, temp):
+            shutil.rmtree(stale, ignore_errors=True)
+        try:
+            found = pip.download(_requirement(wheel), out, temp, poll, divert=True)
+            if isinstance(found, pip.Located) and not self._in_ranges(found, folder, out, watch, poll):
+                pip.download(_requirement(wheel), out, temp, poll)
+        finally:
+            shutil.rmtree(temp, ignore_errors=True)
+        shelf = _shelf(folder, wheel)
+        shelf.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(shelf, ignore_errors=True)
+        out.replace(shelf)
+
+    @staticmethod
+    def _in_ranges(
+        found: pip.Located, folder: Path, out: Path, watch: Watch, poll: Callable[[int], None]
+    ) -> bool:
+        """Whether the wheel came by our own client. It knows less than pip of logins, certificates and
+        proxies: what it cannot fetch is left to pip."""
+
+        def tell(event: PullEvent) -> None:
+            if event.total:
+                poll(event.completed)
+
+        inner = Watch(tell, watch.policy, trusted=watch.trusted, insecure=watch.insecure)
+        inner.stopped = watch.stopped
+        parts = folder / "ranges" / found.file
+        parts.mkdir(parents=True, exist_ok=True)
+        # The index is the operator's choice, and the file lies where the index says.
+        hosts = [urlsplit(url).netloc for url in (found.page, found.url)]
+        try:
+            with Client(inner, own_hosts=hosts, pause=PAUSE) as client:
+                asset = Asset("model", found.file, sha256=_told(client, found))
+                got = client.download(found.url, asset, parts)
+        except (NoSpace, DigestMismatch):
+            raise
+        except (StoreError, NotFound, Forbidden, BadRequest) as error:
+            log.info("%s is left to pip: %s %s", found.file, error.message, error.detail)
+            return False
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir()
+        got.path.replace(out / found.file)
+        shutil.rmtree(parts, ignore_errors=True)
+        return True
 
     def _unpack(self, asset: Asset, folder: Path, target: Path, watch: Watch) -> tuple[str, int]:
         """Join the members into ``target``. Returns sha256 and size."""
