@@ -169,6 +169,13 @@ def test_models_that_only_ollama_runs_are_left_out_and_named_on_request(store):
     assert "ollama:mlx:latest" not in [one.text for one in scan(store)]
 
 
+def test_a_model_whose_config_was_not_copied_along_is_used_all_the_same(store):
+    store.put(f"{HUB}/tiny/latest", rs.ollama_layers(MODEL), config={"model_family": "llama"})
+    store.blob(b'{"model_family": "llama"}').unlink()
+    found = lookup(store, "ollama:tiny")
+    assert [asset.locator.read_bytes() for asset in found.assets] == [MODEL]
+
+
 def test_nothing_is_written(store):
     store.put(f"{HUB}/tiny/latest", rs.ollama_layers(MODEL, template="x"))
     store.raw(f"{HUB}/broken/latest", b"{")

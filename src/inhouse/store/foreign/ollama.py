@@ -8,6 +8,7 @@ Manifests are believed no more than those of a registry; what is broken is left 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -152,8 +153,10 @@ def _listing(root: Path, path: Path, place: names.Place, *, deep: bool) -> tuple
         raise manifest.bad("it is an index")
     config: Any = {}
     if deep and found.config:
-        config = texts.document(_small(root, found.config), "the config")
-        layers.check_config(config)
+        # A store that was copied by hand may lack it; the weights say what matters.
+        with contextlib.suppress(FileNotFoundError):
+            config = texts.document(_small(root, found.config), "the config")
+            layers.check_config(config)
     contents = layers.contents(found, config)
     assets = tuple(
         sources.Asset(p.role, p.file, p.blob.size, p.blob.hex, _blob(root, p.blob), p.scale)
