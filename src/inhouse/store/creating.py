@@ -24,6 +24,8 @@ from .sources import SOURCES, PullEvent, Watch
 
 GGUF_ROLE = {"model": "model", "projector": "projector", "adapter": "adapter"}
 PLAIN = ("F32", "F16", "BF16")
+CONVERTING = 50e6
+"""Bytes a second that llama.cpp's converter got through here, reading and writing."""
 _SPLIT = re.compile(r"-([0-9]{5})-of-[0-9]{5}(?:\.gguf)?\Z", re.ASCII | re.IGNORECASE)
 
 
@@ -50,6 +52,10 @@ class Workshop(Protocol):
 
     def estimate(self, kind: str, parameters: int, size: int) -> int:
         """Bytes of the result, roughly."""
+        ...
+
+    def seconds(self, kind: str, size: int) -> float:
+        """How long quantising ``size`` bytes takes here, roughly; the tool knows better on its way."""
         ...
 
     def quantize(self, source: Path, target: Path, change: Change, watch: Watch, say: Say) -> None: ...
@@ -235,7 +241,9 @@ class Creator:
             if models or change.kind not in PLAIN:
                 was = facts.quantization or "F16"
                 label = f"quantizing {was} model to {change.kind}"
-                watch.say(PullEvent(f"{label} (about {wanted / 1e9:.2f} GB)"))
+                read = size if models else facts.parameters * 2
+                time = _about(shop.seconds(change.kind, read))
+                watch.say(PullEvent(f"{label} (about {wanted / 1e9:.2f} GB, roughly {time})"))
                 target = folder / "model.gguf"
                 shop.quantize(source, target, change, watch, steps(label, watch))
                 source = target
@@ -260,7 +268,8 @@ class Creator:
         files = {one.part.file: str(one.path) for one in held if one.part.role in ("weights", "config")}
         with guarded("linking a model's files"):
             make_links(folder / "files", files)
-        watch.say(PullEvent("converting model"))
+        size = sum(one.part.size for one in held if one.part.role == "weights")
+        watch.say(PullEvent(f"converting model ({size / 1e9:.2f} GB, roughly {_about(size / CONVERTING)})"))
         say = steps("converting model", watch)
         outtype = change.kind.lower() if change.kind in PLAIN else "f16"
         shop.convert(folder / "files", target, outtype, watch, say)
@@ -286,6 +295,13 @@ class Creator:
         with self._layout.lock():
             blob = self._layout.adopt(path, digest)
         return Held(Part("model", file, digest, size), Place("", stamp_of(blob)), blob)
+
+
+def _about(seconds: float) -> str:
+    """``20 s``, ``7 min``, ``2 h``."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{round(seconds / 3600)} h"
 
 
 def steps(label: str, watch: Watch) -> Say:
