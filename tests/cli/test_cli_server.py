@@ -249,7 +249,7 @@ def test_a_server_that_ends_is_explained_by_its_own_words(
     (home / "logs").mkdir(parents=True)
     (home / "logs" / "server.log").write_text("an old line\n")
     stand_in(
-        "import sys\nfor i in range(20): print('line', i)\nprint('no engine', file=sys.stderr)\nsys.exit(9)"
+        "import sys\nfor i in range(20): print('line', i, flush=True)\nprint('no engine', file=sys.stderr)\nsys.exit(9)"
     )
     result = invoke("list")
     lines = result.err.splitlines()

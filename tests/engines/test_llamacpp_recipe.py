@@ -22,7 +22,7 @@ from inhouse.engines import native
 from inhouse.engines import registry as engines
 from inhouse.engines.child import scrubbed
 from inhouse.engines.fake import FakeRecipe
-from inhouse.engines.llamacpp import LlamaCpp, batch_size, padded
+from inhouse.engines.llamacpp import RUNAWAY, LlamaCpp, batch_size, padded
 from inhouse.engines.native import arguments, flags_of
 from inhouse.engines.recipe import Availability, Room
 
@@ -94,6 +94,7 @@ def test_the_wheel_is_started_by_our_worker_with_a_whole_order() -> None:
         "kv_cache_type": "f16",
         "gpu_layers": -1,
         "mmap": True,
+        "memory_limit": 2 * found.memory + RUNAWAY,
         "batch": 128,
         "pooling": "last",
         "adapters": [],

@@ -28,10 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:
-        # The reader of our output has gone. Sockets never come here: the client translates theirs.
+        # The reader of our output has gone, or its disk is full. Sockets never come here: the client
+        # translates theirs.
+        _silence()
         if not _is_broken_pipe(error):
             return _report("the output could not be written", detail=str(error))
-        _silence()
         return BROKEN_PIPE
 
 

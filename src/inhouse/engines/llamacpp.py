@@ -34,6 +34,9 @@ llama.cpp's own default, Gemma 3's images have 256 tokens."""
 DRAFT_TOKENS: Final = 4
 """Guesses of a draft model in one go; Ollama's default of ``draft_num_predict``."""
 
+RUNAWAY = 4 * 2**30
+"""Bytes beyond twice the plan that a worker may take before it is stopped."""
+
 
 def wheel() -> Availability:
     """The xllamacpp wheel, as the package metadata tells; nothing of it is imported."""
@@ -108,6 +111,8 @@ class LlamaCpp:
             "kv_cache_type": kv_type,
             "gpu_layers": next((n for n in (options.gpu_layers, tuning.gpu_layers) if n is not None), -1),
             "mmap": options.use_mmap is not False,
+            # The plan is an estimate: the limit only stops what runs away. The wheel computes on the CPU.
+            "memory_limit": 2 * plan.memory + RUNAWAY,
         }
         order |= _compute(card, options, room, plan.context_length) | _parts(card)
         worker = "native" if self._found.name == "native" else "llamacpp"

@@ -13,6 +13,7 @@ from . import gguf_facts, safetensors, templates
 from .fetching import Held
 from .gguf_facts import Facts
 from .manifest import Manifest
+from .templates import trial
 
 TEXT_CEILING = 2**20
 
@@ -76,6 +77,8 @@ def manifest_of(held: Sequence[Held], making: Making) -> Manifest:
     for path in _paths(held, "draft"):
         gguf_facts.inspect_draft(path, facts)
     template = jinja_of(making.template)
+    if tried := template or facts.template:
+        trial.check(tried)
     if template:
         can |= set(gguf_facts.template_capabilities(template))
     return Manifest(

@@ -53,6 +53,20 @@ def die_with_parent() -> None:
     threading.Thread(target=_until_end_of_input, name="parent-watch", daemon=True).start()
 
 
+def limit_memory(limit: int) -> None:
+    """Let this process have at most ``limit`` bytes of memory of its own (mapped files not counted);
+    0 is no limit. Linux only (``setrlimit(2)``, RLIMIT_DATA): elsewhere it does not count mappings.
+
+    A chat template is a program by a stranger, which the engine runs: it must not take the machine.
+    """
+    if sys.platform == "linux" and limit > 0:
+        import resource
+
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        if hard == resource.RLIM_INFINITY or limit < hard:
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
 def let_others_in() -> None:
     """Tell the kernel that this process computes in bulk, so that whoever wakes up goes first.
 

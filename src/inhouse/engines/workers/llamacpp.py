@@ -77,6 +77,7 @@ def main() -> None:
     order = guard.read_order()
     guard.die_with_parent()
     guard.let_others_in()
+    guard.limit_memory(order.get("memory_limit", 0))
     os.dup2(2, 1)
     os.umask(0o177)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the parent's to handle
