@@ -11,7 +11,7 @@ from .engines import quantize as quantizing
 from .engines.quantize import Job
 from .engines.recipe import Availability, Settings
 from .engines.tool import Step
-from .store.creating import Change
+from .store.reworking import Change
 from .store.sources import Watch
 
 RATES = (("IQ", 8e6), ("K", 100e6), ("", 200e6))
@@ -22,7 +22,7 @@ Say = Callable[[int, int, str], None]
 
 
 class Workshop:
-    """See ``store.creating.Workshop``."""
+    """See ``store.reworking.Workshop``."""
 
     def __init__(self, settings: Settings, home: Path, environ: Mapping[str, str]) -> None:
         self._settings = settings

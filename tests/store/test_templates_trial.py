@@ -91,7 +91,8 @@ def test_a_child_that_does_not_start_is_said_to_be_that(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("template", "word"), [(CHATML, "ok"), ("{{ ''.__class__.__mro__ }}", "unsafe"), ("{{ range(10**9) }}", "range")]
+    ("template", "word"),
+    [(CHATML, "ok"), ("{{ ''.__class__.__mro__ }}", "unsafe"), ("{{ range(10**9) }}", "range")],
 )
 def test_the_child_says_one_word(monkeypatch, capsys, template, word):
     stdin = io.TextIOWrapper(io.BytesIO(template.encode()))

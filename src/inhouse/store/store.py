@@ -17,7 +17,7 @@ from ..core.errors import BadRequest, Cancelled, InhouseError, NoSpace, Unsuppor
 from ..core.models import Card, ModelName
 from . import foreign, manifest, sources
 from .bundles import Export, Import, Readable
-from .creating import Creator, Workshop, steps
+from .creating import Creator
 from .fetching import SLACK
 from .foreign import Found
 from .gguf_facts import tensors, whole_metadata
@@ -27,6 +27,7 @@ from .oci.push import push
 from .pulling import Job
 from .pulls import Order, Puller
 from .records import Records
+from .reworking import Workshop, steps
 from .sources import Policy, PullEvent, Texts, Watch
 from .upkeep import Disk, Problem, Pruned, Upkeep
 
