@@ -25,7 +25,7 @@ class Catalog:
         self._extra = {card.name.key: card for card in extra}
 
     def resolve(self, text: str) -> Card:
-        """The card of a name (or ``pypi:`` text) as a client wrote it, in any case.
+        """The card of a name or source text as a client wrote it, in any case.
 
         ``smollm2`` is ``smollm2:latest``; if only the tag that the shipped catalogue means by it is
         stored, that one. Raises BadRequest, InvalidName, ModelNotFound, StoreError.

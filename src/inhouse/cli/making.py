@@ -13,7 +13,7 @@ from typing import Any
 from ..core.create import Create, FileRef
 from ..core.errors import BadRequest
 from ..core.models import Tuning
-from . import pulling
+from . import places, pulling
 from .client import Client
 
 CHUNK = 2**20
@@ -110,6 +110,14 @@ def upload(path: Path, client: Client) -> str:
     except OSError as error:
         raise BadRequest(f"{path.name} cannot be read: {error.strerror}", hint="Check the path.") from error
     return digest
+
+
+def from_model(model: str, client: Client) -> dict[str, Any]:
+    """The fields of an order that say what to make from: a model's name or source, or a file here."""
+    if not places.is_path(model):
+        return {"base": model}
+    path = places.meant(model, client)
+    return {"files": (FileRef(Path(path).name, path=path),)}
 
 
 def run(order: Create, client: Client) -> None:

@@ -12,16 +12,16 @@ import hashlib
 import os
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
 
-from ..core.errors import BadRequest, DigestMismatch, InhouseError, NoSpace
+from ..core.errors import BadRequest, DigestMismatch, InhouseError
 from ..core.models import Card, CardFile, ModelName
 from . import manifest as manifests
-from .fetching import SLACK, Held
+from .fetching import Held
 from .layout import Layout, guarded
 from .making import Making, manifest_of
 from .manifest import Part, Place, stamp_of
@@ -91,7 +91,7 @@ class Export:
         self.size = sum(BLOCK + n + -n % BLOCK for n in (len(self._index), *(f.size for f in self._files)))
         self.size += 2 * BLOCK
 
-    def chunks(self) -> Iterator[bytes]:
+    def chunks(self) -> Generator[bytes, None, None]:
         """The bundle's bytes; every file is hashed on the way. Raises DigestMismatch, StoreError."""
         yield _header(f"inhouse-bundle-{self.seal}.json", len(self._index)) + self._index
         yield _padding(len(self._index))
@@ -130,7 +130,9 @@ class Import:
             raise DigestMismatch(
                 f"The bundle's seal is {found}, {seal} was expected.", hint="It is not the bundle you mean."
             )
-        self._room(index)
+        self._layout.need(
+            sum(f.size for f in index.files if not self._layout.has(f.digest)), "The bundle needs"
+        )
         temps: dict[str, Path] = {}
         with self._layout.workspace() as folder:
             for file in index.files:
@@ -161,15 +163,6 @@ class Import:
                 hint="Update Inhouse.",
             )
         return index, seal
-
-    def _room(self, index: Index) -> None:
-        needed = sum(f.size for f in index.files if not self._layout.has(f.digest))
-        free = self._layout.free()
-        if needed + SLACK > free:
-            raise NoSpace(
-                f"The bundle needs {(needed + SLACK) >> 20} MiB of disk, {free >> 20} MiB are free.",
-                hint="Free some space, e.g. with: inhouse rm MODEL",
-            )
 
     @staticmethod
     def _bring(stream: Readable, file: File, folder: Path, watch: Watch) -> Path:

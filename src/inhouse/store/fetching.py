@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from ..core.errors import BadRequest, Conflict, DigestMismatch, NoSpace
+from ..core.errors import BadRequest, Conflict, DigestMismatch
 from .gguf import read_header
 from .layout import Layout, guarded, pull_lock
 from .manifest import Part, Place, stamp_of
@@ -19,7 +19,6 @@ from .sources import Asset, Got, Listing, PullEvent, Source, Watch
 
 log = logging.getLogger(__name__)
 
-SLACK: Final = 64 * 2**20
 LOCK_POLL: Final = 0.5
 GGUF_ROLES: Final = frozenset({"model", "projector", "adapter", "draft"})
 
@@ -56,12 +55,8 @@ class Fetcher:
         for asset in listing.assets:
             if not self._here(asset):
                 needed += source.missing(asset, self._folder(asset, kind))
-        free = self._layout.free()
-        if needed and needed + SLACK > free:
-            raise NoSpace(
-                f"The pull needs {(needed + SLACK) >> 20} MiB of disk, {free >> 20} MiB are free.",
-                hint="Free some space, e.g. with: inhouse rm MODEL, or set INHOUSE_HOME to another disk.",
-            )
+        if needed:
+            self._layout.need(needed, "The pull needs")
 
     def _here(self, asset: Asset) -> Held | None:
         """The blob of an asset, if it is here in its full size."""

@@ -33,6 +33,8 @@ from ..core.models import ModelName
 LOCK_TIMEOUT: Final = 60.0
 PARTIAL_LIFE: Final = 14 * 86400.0
 CHUNK: Final = 2**20
+SLACK: Final = 64 * 2**20
+"""Bytes that are left free on the disk."""
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})\Z", re.ASCII)
 _BLOB = re.compile(r"sha256-[0-9a-f]{64}\Z", re.ASCII)
@@ -83,6 +85,16 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def tree_size(folder: Path) -> int:
+    """Bytes of the files below a folder that may change meanwhile."""
+    total = 0
+    for root, _, files in os.walk(folder):
+        for file in files:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(root, file)).st_size
+    return total
 
 
 def sync_file(path: Path) -> None:
@@ -280,6 +292,15 @@ class Layout:
                 except OSError:
                     break
 
+    def need(self, size: int, what: str) -> None:
+        """Raise NoSpace unless ``size`` bytes fit on the disk; ``what`` begins the sentence."""
+        free = self.free()
+        if size + SLACK > free:
+            raise NoSpace(
+                f"{what} {(size + SLACK) >> 20} MiB of disk, {free >> 20} MiB are free.",
+                hint="Free some space: inhouse rm MODEL, inhouse prune; or set INHOUSE_HOME to another disk.",
+            )
+
     def free(self) -> int:
         """Free bytes on the disk of the models."""
         with guarded("measuring free space"):
@@ -357,4 +378,5 @@ __all__ = [
     "pull_lock",
     "sync_file",
     "sync_folder",
+    "tree_size",
 ]

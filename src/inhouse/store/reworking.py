@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from ..core.create import Create
-from ..core.errors import NoSpace, Unsupported
+from ..core.errors import Unsupported
 from . import gguf_facts
-from .fetching import SLACK, Held
+from .fetching import Held
 from .layout import Layout, guarded, hash_open, make_links, sync_file
 from .making import facts_of
 from .manifest import Part, Place, stamp_of
@@ -86,7 +86,7 @@ class Reworker:
         with self._layout.workspace() as folder:
             size = sum(one.part.size for one in held if one.part.role in ("model", "weights"))
             wanted = shop.estimate(change.kind, facts.parameters, size)
-            self._room(wanted + (0 if models else facts.parameters * 2))
+            self._layout.need(wanted + (0 if models else facts.parameters * 2), "The result needs about")
             source = (
                 self._first_of(models, folder)
                 if models
@@ -128,14 +128,6 @@ class Reworker:
         outtype = change.kind.lower() if change.kind in PLAIN else "f16"
         shop.convert(folder / "files", target, outtype, watch, say)
         return target
-
-    def _room(self, needed: int) -> None:
-        free = self._layout.free()
-        if needed + SLACK > free:
-            raise NoSpace(
-                f"The result needs about {(needed + SLACK) >> 20} MiB of disk, {free >> 20} MiB are free.",
-                hint="Free some space, e.g. with: inhouse rm MODEL, or: inhouse prune",
-            )
 
     def _adopt(self, path: Path, file: str, watch: Watch) -> Held:
         """Check, hash and keep a file that a tool made."""

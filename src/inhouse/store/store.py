@@ -18,10 +18,9 @@ from ..core.models import Card, ModelName
 from . import foreign, manifest, sources
 from .bundles import Export, Import, Readable
 from .creating import Creator
-from .fetching import SLACK
 from .foreign import Found
 from .gguf_facts import tensors, whole_metadata
-from .layout import Layout, guarded
+from .layout import SLACK, Layout, guarded
 from .locks import Locks
 from .oci.push import push
 from .pulling import Job

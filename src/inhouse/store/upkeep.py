@@ -15,7 +15,7 @@ from typing import Final
 from ..core.errors import Conflict, DigestMismatch, StoreError
 from ..core.models import Card, CardFile
 from . import manifest as manifests
-from .layout import Layout, guarded, hash_file, hash_open, pull_lock
+from .layout import Layout, guarded, hash_file, hash_open, pull_lock, tree_size
 from .manifest import Place, stamp_of
 from .records import Record, Records
 from .sources import PullEvent, Watch
@@ -214,7 +214,7 @@ class Upkeep:
             blobs=sum(blobs.values()),
             previous=sum(size for digest, size in blobs.items() if digest in used - current),
             unused=sum(size for digest, size in blobs.items() if digest not in used),
-            partial=_tree(self._layout.partial),
+            partial=tree_size(self._layout.partial),
             free=self._layout.free() if self._layout.models.is_dir() else 0,
         )
 
@@ -265,7 +265,7 @@ class Upkeep:
             if not folder.is_dir():
                 continue
             with contextlib.suppress(Conflict, StoreError), self._layout.hold(pull_lock(folder), 0):
-                freed += _tree(folder)
+                freed += tree_size(folder)
                 if not dry_run:
                     shutil.rmtree(folder, ignore_errors=True)
         return freed
@@ -279,15 +279,6 @@ def _teller(file: CardFile, watch: Watch) -> Callable[[int], None]:
         watch.say(PullEvent(label, file.digest, file.size, done))
 
     return tell
-
-
-def _tree(folder: Path) -> int:
-    total = 0
-    for root, _, files in os.walk(folder):
-        for file in files:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(root, file)).st_size
-    return total
 
 
 __all__ = ["Disk", "Problem", "Pruned", "Upkeep", "Usage"]

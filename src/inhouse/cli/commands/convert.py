@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import click
 
 from ... import config
-from ...core.create import Create, FileRef
-from .. import making, places, pulling, server
+from ...core.create import Create
+from .. import making, pulling, server
 from ..base import HELP, Command, complete_model
 
 
@@ -44,6 +43,4 @@ def command(model: str | None, name: str | None, install: bool, kind: str) -> No
         pulling.job(client, "/api/converter", {}, "Nothing was kept; try again: inhouse convert --install")
     if not (model and name):
         return
-    source = places.meant(model, client) if places.is_path(model) else model
-    file = (FileRef(Path(source).name, path=source),) if places.is_path(model) else ()
-    making.run(Create(name=name, base="" if file else source, files=file, quantize=kind), client)
+    making.run(Create(name=name, quantize=kind, **making.from_model(model, client)), client)

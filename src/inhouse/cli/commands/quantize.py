@@ -9,7 +9,7 @@ import click
 
 from ... import config
 from ...core.create import Create, FileRef
-from .. import making, places, server
+from .. import making, server
 from ..base import HELP, Command, complete_model
 
 
@@ -36,12 +36,9 @@ def command(model: str, name: str, kind: str, imatrix: Path | None, allow_requan
     Needs llama.cpp's llama-quantize; inhouse doctor says whether it is there.
     """
     client = server.connect(config.load(os.environ))
-    source = places.meant(model, client) if places.is_path(model) else model
-    file = (FileRef(Path(source).name, path=source),) if places.is_path(model) else ()
     order = Create(
         name=name,
-        base="" if file else source,
-        files=file,
+        **making.from_model(model, client),
         quantize=kind,
         imatrix=FileRef(imatrix.name, path=str(imatrix.absolute())) if imatrix else None,
         allow_requantize=allow_requantize,

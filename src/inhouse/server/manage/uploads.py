@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from math import isinf
 from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import parse_qs, unquote_to_bytes
@@ -156,24 +156,12 @@ async def give_bundle(services: Services, scope: Scope, receive: Receive, send: 
     ]
     await answers.start(scope, send, 200, "application/x-tar", headers)
     chunks = bundle.chunks()
-    with contextlib.closing(_Closing(chunks)):
+    with contextlib.closing(chunks):
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             # An error in here cuts the answer short of its content-length: the client sees it.
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
     info.outcome = "ok"
-
-
-class _Closing:
-    """Closes the files of a bundle when its reader leaves."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-
-    def close(self) -> None:
-        close = getattr(self._chunks, "close", None)
-        if close is not None:
-            close()
 
 
 def _export(services: Services, body: bytes) -> Export:

