@@ -138,6 +138,15 @@ def test_a_local_file_is_used_where_it_lies_and_outlives_its_name(store, tmp_pat
     assert path.read_bytes() == MODEL
 
 
+def test_a_file_that_went_away_is_said_so_without_telling_where_it_lay(store, tmp_path):
+    path, card = in_place(store, tmp_path)
+    path.unlink()
+    with pytest.raises(StoreError, match="no longer where it was") as caught:
+        store.get(card.name)
+    assert str(tmp_path) not in caught.value.message + caught.value.hint
+    assert f"inhouse pull {card.name}" in caught.value.hint
+
+
 def test_a_load_of_unchanged_files_hashes_nothing(store, tmp_path, hashed):
     _, card = in_place(store, tmp_path)
     blob = make(store, "blob", parts())

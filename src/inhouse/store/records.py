@@ -97,7 +97,7 @@ class Records:
                 f"A file of '{card.name}' is no longer where it was."
                 if lost
                 else f"The weights of '{card.name}' are missing or cut short.",
-                hint=f"Pull it again: inhouse pull {card.origin or card.name}",
+                hint=f"Pull it again: inhouse pull {card.name}",  # not its source: that may be a path
             )
         return card
 
