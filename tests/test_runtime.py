@@ -61,13 +61,24 @@ class Given:
 
     @asynccontextmanager
     async def lease(
-        self, card: Card, *, load: LoadOptions, tenant: str, weight: int, keep_alive: float | None
+        self,
+        card: Card,
+        *,
+        load: LoadOptions,
+        tenant: str,
+        weight: int,
+        keep_alive: float | None,
+        priority: int,
     ) -> AsyncIterator[Given]:
-        self.asked = {"tenant": tenant, "weight": weight, "keep_alive": keep_alive}
+        self.asked = {"tenant": tenant, "weight": weight, "keep_alive": keep_alive, "priority": priority}
         try:
             yield self
         finally:
             self.back = True
+
+
+async def as_it_is(request: Request, card: Card) -> Request:
+    return request
 
 
 def runtime(given: Given, meter: Meter, **more: Any) -> Runtime:
@@ -80,6 +91,7 @@ def runtime(given: Given, meter: Meter, **more: Any) -> Runtime:
         "resolve": resolve,
         "check": lambda request, card: None,
         "dress": lambda request, card: request,
+        "prepare": as_it_is,
         "route": route,
         "lease": given.lease,
         "stop": None,
@@ -102,7 +114,7 @@ async def test_events_pass_with_the_control_planes_own_times() -> None:
     assert isinstance(last, Finished)
     assert (last.timings.load, last.timings.queue, last.timings.prefill) == (1.5, 0.25, 0.5)
     assert last.timings.total > 0
-    assert given.asked == {"tenant": "tenant", "weight": 3, "keep_alive": None}
+    assert given.asked == {"tenant": "tenant", "weight": 3, "keep_alive": None, "priority": 0}
     assert given.back
     assert meter.requests == {("m:latest", "/v1/chat/completions", "ok"): 1}
 

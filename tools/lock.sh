@@ -9,3 +9,5 @@ compile() {
 compile pyproject.toml -o requirements.lock
 compile pyproject.toml --group dev -o requirements-dev.lock
 compile --group build -o requirements-build.lock
+compile --group clients -o requirements-clients.lock
+compile --group clients-older -o requirements-clients-older.lock

@@ -24,7 +24,7 @@ from .config import Config, listen
 from .core.engine import Launch
 from .core.errors import Conflict, Forbidden
 from .core.models import Card
-from .core.requests import LoadOptions
+from .core.requests import LoadOptions, Request
 from .engines import registry
 from .engines.recipe import Room
 from .fleet import Fleet, FleetSettings
@@ -102,6 +102,7 @@ class House:
             resolve=self.catalog.resolve,
             check=catalog.check,
             dress=catalog.dress,
+            prepare=self._prepare,
             route=router.route,
             lease=self.fleet.lease,
             stop=self.fleet.stop,
@@ -129,6 +130,10 @@ class House:
 
     def _memory(self) -> int:
         return self.config.fleet.memory or int(self._machine.memory_available * 0.8)
+
+    async def _prepare(self, request: Request, card: Card) -> Request:
+        """What has to be brought or checked before a model is asked."""
+        return request
 
     def _launch(self, card: Card, options: LoadOptions) -> Launch:
         """How to start a worker for ``card``; called in a thread."""

@@ -168,6 +168,12 @@ class Engine:
     kv_cache_type: str = _setting(
         "f16", "INHOUSE_KV_CACHE_TYPE", "KV cache type: f16, q8_0 or q4_0.", _one_of("f16", "q8_0", "q4_0")
     )
+    prompt_cache: int = _setting(
+        256 * 2**20,
+        "INHOUSE_PROMPT_CACHE",
+        "Memory of each model for prompts that lost their slot to others; 0: none.",
+        size,
+    )
     fake: str = _setting("", "INHOUSE_FAKE", "JSON options of the fake engine (tests and benchmarks).", str)
 
 
@@ -210,6 +216,34 @@ class Store:
 
 
 @dataclass(frozen=True, slots=True)
+class Keep:
+    enabled: bool = _setting(
+        True,
+        "INHOUSE_KEEP",
+        "Keep answers, conversations and files for clients that ask for it (responses do by default).",
+        _flag,
+    )
+    days: int = _setting(30, "INHOUSE_KEEP_DAYS", "Days until kept answers are deleted; 0: never.", _whole)
+    max: int = _setting(
+        2**30, "INHOUSE_KEEP_MAX", "Disk space for all that is kept; what was kept first goes first.", size
+    )
+    file_size: int = _setting(512 * 2**20, "INHOUSE_KEEP_FILE_SIZE", "Largest uploaded file.", size)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    hosts: tuple[str, ...] = _setting(
+        (),
+        "INHOUSE_FETCH_HOSTS",
+        "Hosts from which images and texts named by URL are fetched, comma-separated; * is any public one,"
+        " none is the default. Private and loopback addresses only when named as host:port.",
+        _names,
+    )
+    size: int = _setting(20 * 2**20, "INHOUSE_FETCH_SIZE", "Largest image or text that is fetched.", size)
+    timeout: float = _setting(10.0, "INHOUSE_FETCH_TIMEOUT", "How long fetching one may take.", duration)
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     level: str = _setting(
         "info",
@@ -229,6 +263,8 @@ class Config:
     fleet: Fleet = field(default_factory=Fleet)
     engine: Engine = field(default_factory=Engine)
     store: Store = field(default_factory=Store)
+    keep: Keep = field(default_factory=Keep)
+    fetch: Fetch = field(default_factory=Fetch)
     log: Log = field(default_factory=Log)
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -250,6 +286,8 @@ _SECTIONS: dict[str, type[Any]] = {
     "fleet": Fleet,
     "engine": Engine,
     "store": Store,
+    "keep": Keep,
+    "fetch": Fetch,
     "log": Log,
 }
 

@@ -31,17 +31,26 @@ class Lease(Protocol):
 
 class Leaser(Protocol):
     def __call__(
-        self, card: Card, *, load: LoadOptions, tenant: str, weight: int, keep_alive: float | None
+        self,
+        card: Card,
+        *,
+        load: LoadOptions,
+        tenant: str,
+        weight: int,
+        keep_alive: float | None,
+        priority: int,
     ) -> AbstractAsyncContextManager[Lease]: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Runtime:
-    """All that a request meets on its way, handed in by the composition root."""
+    """All that a request meets on its way, handed in by the composition root. ``prepare`` brings what a
+    request only names, and refuses before a model is loaded what no engine here can enforce."""
 
     resolve: Callable[[str], Card]
     check: Callable[[Request, Card], None]
     dress: Callable[[Request, Card], Request]
+    prepare: Callable[[Request, Card], Awaitable[Request]]
     route: Callable[[Request, Card], Route]
     lease: Leaser
     stop: Callable[[Card], Awaitable[bool]]
@@ -58,7 +67,7 @@ class Runtime:
             card = self.resolve(request.model)
             entry.model = str(card.name)
             self.check(request, card)
-            request = self.dress(request, card)
+            request = await self.prepare(self.dress(request, card), card)
             plan = self.route(request, card)
             entry.route = plan.reason
             async with aclosing(self._on(plan.targets[0], request, caller, entry.opened)) as events:
@@ -81,7 +90,12 @@ class Runtime:
             return
         wide = request.n if isinstance(request, Chat | Complete) else 1
         async with self.lease(
-            card, load=request.load, tenant=caller.tenant, weight=wide, keep_alive=request.keep_alive
+            card,
+            load=request.load,
+            tenant=caller.tenant,
+            weight=wide,
+            keep_alive=request.keep_alive,
+            priority=request.priority,
         ) as lease:
             finished = False
             try:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import openai
 import pytest
 from pydantic import BaseModel
@@ -174,7 +174,7 @@ def test_a_required_tool_is_called_with_valid_arguments(
     assert calls
     assert calls[0].type == "function"
     assert calls[0].function.name == "get_weather"
-    jsonschema.validate(json.loads(calls[0].function.arguments), WEATHER["function"]["parameters"])
+    jsonschema_rs.validate(WEATHER["function"]["parameters"], json.loads(calls[0].function.arguments))
 
 
 def test_a_tool_is_called_by_itself_and_its_result_is_used(client: openai.OpenAI) -> None:
@@ -211,7 +211,7 @@ def test_tool_calls_stream_as_deltas(client: openai.OpenAI) -> None:
     assert deltas[0].function is not None
     assert deltas[0].function.name == "get_weather"
     arguments = "".join(d.function.arguments or "" for d in deltas if d.function)
-    jsonschema.validate(json.loads(arguments), WEATHER["function"]["parameters"])
+    jsonschema_rs.validate(WEATHER["function"]["parameters"], json.loads(arguments))
     assert len(deltas) > 2
     assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "tool_calls"
 

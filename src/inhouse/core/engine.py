@@ -30,7 +30,8 @@ class Launch:
     bearer key of a TCP worker. ``command`` and ``env`` are whole: nothing else is inherited.
     ``stdin`` is written to the child, whose standard input then stays open: its end means that the
     parent is gone. ``slots`` requests run at once, each with ``context_length`` tokens;
-    ``memory`` is the expected resident size in bytes.
+    ``memory`` is the expected resident size in bytes. ``grammars``: notations that the engine enforces
+    while decoding (gbnf, and lark where llguidance is built in, which then also takes schemas).
     """
 
     engine: str
@@ -44,3 +45,4 @@ class Launch:
     memory: int = 0
     ready_timeout: float = 300.0
     build: str = ""
+    grammars: frozenset[str] = frozenset({"gbnf"})

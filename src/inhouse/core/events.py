@@ -1,7 +1,7 @@
 """What an engine says while it runs a request.
 
-    Started · (Progress | Notice | TextDelta | ReasoningDelta | ToolCallDelta | Vector)*
-            · ChoiceEnd* · Finished
+    Started · (Progress | Notice | TextDelta | ReasoningDelta | ToolCallDelta | Vector | Ranked
+            | Tokens | Rendered)* · ChoiceEnd* · Finished
 
 The whole answer is a fold of this stream. A stream without ``Finished`` is an error.
 ``index`` is the choice (``n`` > 1, several prompts) or the input (embeddings).
@@ -92,6 +92,32 @@ class Vector:
 
 
 @dataclass(frozen=True, slots=True)
+class Ranked:
+    """The relevance of one pair, ``index`` its place. ``score`` is the model's raw figure (a logit of a
+    reranking model, a cosine of an embedding model); ``relevance`` the same as 0..1."""
+
+    index: int
+    score: float
+    relevance: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Token ids with the bytes of each."""
+
+    ids: tuple[int, ...]
+    pieces: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """The prompt as the model would read it; ``images`` stand as markers in it."""
+
+    prompt: str
+    images: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ChoiceEnd:
     """A choice is complete. ``stop`` is the stop string that was hit, if any."""
 
@@ -110,5 +136,16 @@ class Finished:
 
 
 Event = (
-    Started | Progress | Notice | TextDelta | ReasoningDelta | ToolCallDelta | Vector | ChoiceEnd | Finished
+    Started
+    | Progress
+    | Notice
+    | TextDelta
+    | ReasoningDelta
+    | ToolCallDelta
+    | Vector
+    | Ranked
+    | Tokens
+    | Rendered
+    | ChoiceEnd
+    | Finished
 )

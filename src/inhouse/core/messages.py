@@ -16,9 +16,10 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """What the model thought aloud; never part of the answer."""
+    """What the model thought aloud; never part of the answer. ``signature`` is opaque and passed through."""
 
     text: str
+    signature: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class ToolResult:
     text: str
     call_id: str | None = None
     name: str | None = None
+    images: tuple[Image | Remote, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,19 @@ class Image:
     mime: str
 
 
-Part = Text | Reasoning | ToolCall | ToolResult | Image
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A picture or text that lies at an http(s) URL; whoever prepares a request replaces it.
+
+    ``param`` is the path of the field that named it, for errors.
+    """
+
+    url: str
+    kind: Literal["image", "text"] = "image"
+    param: str = "messages"
+
+
+Part = Text | Reasoning | ToolCall | ToolResult | Image | Remote
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +93,29 @@ class ToolChoice:
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
-    """How the answer must look. ``json``: any JSON object; ``schema``: valid under ``schema``."""
+class Grammar:
+    """A language the answer must belong to. ``gbnf``: llama.cpp's notation; ``lark``: llguidance's
+    dialect of Lark, ``start`` is its start rule; ``regex``: matched as a whole."""
 
-    kind: Literal["json", "schema"]
+    kind: Literal["gbnf", "lark", "regex"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How the answer must look. ``json``: any JSON object; ``schema``: valid under ``schema``;
+    ``grammar``: a word of ``grammar``.
+
+    A schema is enforced while decoding, or refused; ``after`` lets keywords that cannot be enforced
+    be checked on the whole answer instead, which is then made again a few times. ``param`` is the path
+    of the field that asked, for errors.
+    """
+
+    kind: Literal["json", "schema", "grammar"]
     schema: Mapping[str, Any] | None = None
+    grammar: Grammar | None = None
+    after: bool = False
+    param: str = "response_format"
 
 
 @dataclass(frozen=True, slots=True)

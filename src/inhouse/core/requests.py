@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from .messages import Format, Message, Sampling, Tool, ToolChoice
 
@@ -34,11 +36,14 @@ class LoadOptions:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
     """``model`` as the client wrote it. ``keep_alive`` seconds the model stays loaded afterwards;
-    ``inf`` is for ever, None the server's default."""
+    ``inf`` is for ever, None the server's default. ``priority`` in the queue: 1 before 0 before -1.
+    ``pin`` seconds for which the prompt's KV cache is wanted again."""
 
     model: str
     load: LoadOptions = field(default_factory=LoadOptions)
     keep_alive: float | None = None
+    priority: int = 0
+    pin: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +53,9 @@ class Chat(Common):
     ``think`` None leaves it to the model; a string is an effort level. ``truncate`` lets the engine
     drop the oldest messages (with a Notice) instead of refusing. ``context`` are token ids put
     before the rendered prompt; ``want_context`` asks for them back in Finished.
+
+    ``think_budget`` is the most reasoning tokens. ``template`` (Jinja) renders this chat instead of the
+    model's own, with ``template_args`` as further variables; ``prompt`` is a rendering made already.
     """
 
     messages: tuple[Message, ...]
@@ -62,13 +70,18 @@ class Chat(Common):
     truncate: bool = False
     context: tuple[int, ...] | None = None
     want_context: bool = False
+    think_budget: int | None = None
+    template: str | None = None
+    template_args: Mapping[str, Any] = field(default_factory=dict)
+    prompt: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complete(Common):
     """Raw text completion. A prompt is text or token ids. ``suffix`` asks for fill-in-the-middle.
 
-    Choice ``index`` is prompt * n + i.
+    Choice ``index`` is prompt * n + i. ``best_of`` candidates are made for each prompt and the ``n``
+    with the highest mean log-probability given; None: as many as ``n``.
     """
 
     prompts: tuple[str | tuple[int, ...], ...]
@@ -77,6 +90,7 @@ class Complete(Common):
     format: Format | None = None
     sampling: Sampling = field(default_factory=Sampling)
     n: int = 1
+    best_of: int | None = None
     logprobs: int | None = None
     truncate: bool = False
     want_context: bool = False
@@ -92,6 +106,40 @@ class Embed(Common):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rerank(Common):
+    """How well texts fit together: one Ranked for each (query, document) pair. A reranking model
+    reads both at once; an embedding model gives the cosine of their vectors."""
+
+    pairs: tuple[tuple[str, str], ...]
+    truncate: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokenize(Common):
+    """Token ids of a text (Tokens). ``special`` adds what the model puts around a text, ``control``
+    reads the texts of control tokens as such."""
+
+    text: str
+    special: bool = True
+    control: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detokenize(Common):
+    """The text of token ids (TextDelta)."""
+
+    tokens: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Render(Common):
+    """What a chat is for the model: its prompt (Rendered) and, as usage, how many tokens that has.
+    Nothing is generated. ``model`` is the chat's."""
+
+    chat: Chat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Load(Common):
     """Only load the model (and set its keep-alive)."""
 
@@ -101,4 +149,4 @@ class Unload(Common):
     """Stop the model once its running requests are done."""
 
 
-Request = Chat | Complete | Embed | Load | Unload
+Request = Chat | Complete | Embed | Rerank | Tokenize | Detokenize | Render | Load | Unload

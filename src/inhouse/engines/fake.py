@@ -51,6 +51,11 @@ class FakeRecipe:
         for card in self._cards:
             self._order(card, LoadOptions(), "", "")
 
+    @property
+    def grammars(self) -> frozenset[str]:
+        """A script obeys no grammar; all are accepted, so that the way there can be tested."""
+        return frozenset({"gbnf", "lark"})
+
     def cards(self) -> tuple[Card, ...]:
         """``fake:latest``, ``fake-b:latest`` and ``fake-embed:latest``."""
         return self._cards
@@ -75,6 +80,7 @@ class FakeRecipe:
             context_length=context_length,
             memory=memory or footprint.weights + footprint.kv_per_token * context_length * slots,
             build=self.build,
+            grammars=self.grammars,
         )
 
     def _order(

@@ -80,6 +80,11 @@ class LlamaCpp:
     def build(self) -> str:
         return f"{WHEEL if self._found.name == 'wheel' else native.NATIVE} {self._found.version}"
 
+    @property
+    def grammars(self) -> frozenset[str]:
+        """The wheel has llguidance; a native build aborts when asked for it, so it is not asked."""
+        return frozenset({"gbnf", "lark"} if self._found.name == "wheel" else {"gbnf"})
+
     def cards(self) -> tuple[Card, ...]:
         """None: all models come from the store."""
         return ()
@@ -129,6 +134,7 @@ class LlamaCpp:
             context_length=plan.context_length,
             memory=plan.memory,
             build=self.build,
+            grammars=self.grammars,
         )
 
     def _native_order(self, order: dict[str, Any]) -> dict[str, Any]:

@@ -59,6 +59,11 @@ class Recipe(Protocol):
     @property
     def build(self) -> str: ...
 
+    @property
+    def grammars(self) -> frozenset[str]:
+        """As in ``Launch.grammars``."""
+        ...
+
     def cards(self) -> tuple[Card, ...]:
         """Models that the engine brings along itself."""
         ...

@@ -18,6 +18,7 @@ class Waiting:
     since: float
     weight: int
     keep_alive: float | None = None
+    priority: int = 0
 
 
 class FairQueue:

@@ -72,16 +72,26 @@ class Fleet:
         tenant: str,
         weight: int = 1,
         keep_alive: float | None = None,
+        priority: int = 0,
     ) -> AbstractAsyncContextManager[Lease]:
         """Wait for ``weight`` slots of a worker that runs ``card``, loading it if need be.
 
         Raises QueueFull, OutOfMemory, DeadlineExceeded, Draining, LoadFailed or CrashLoop on entry.
         """
-        return self._lease(card, normal(load), tenant, weight, keep_alive)
+        return self._lease(
+            card, normal(load), tenant=tenant, weight=weight, keep_alive=keep_alive, priority=priority
+        )
 
     @asynccontextmanager
     async def _lease(
-        self, card: Card, wish: LoadOptions, tenant: str, weight: int, keep_alive: float | None
+        self,
+        card: Card,
+        wish: LoadOptions,
+        *,
+        tenant: str,
+        weight: int,
+        keep_alive: float | None,
+        priority: int,
     ) -> AsyncGenerator[Lease, None]:
         arrived = self._now()
         variant = await self._find(card, wish)
@@ -99,6 +109,7 @@ class Fleet:
                     variant.launch.memory,
                     weight,
                     keep_alive,
+                    priority,
                 )
             )
             worker = await grant

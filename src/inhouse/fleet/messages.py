@@ -23,6 +23,7 @@ class Arrive:
     """A request wants ``weight`` slots of ``key``, whose worker would need ``memory`` bytes.
 
     ``keep_alive`` None leaves the model's as it is; ``inf`` keeps it for ever, 0 stops it once idle.
+    Of those in line the ones of higher ``priority`` are served first.
     """
 
     ticket: Ticket
@@ -32,6 +33,7 @@ class Arrive:
     memory: int
     weight: int = 1
     keep_alive: float | None = None
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)

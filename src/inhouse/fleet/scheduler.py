@@ -136,7 +136,9 @@ class Scheduler:
             self._models[event.key] = model
         if model.state is State.ABSENT:
             model.memory = event.memory
-        item = Waiting(event.ticket, event.tenant, now, max(1, event.weight), event.keep_alive)
+        item = Waiting(
+            event.ticket, event.tenant, now, max(1, event.weight), event.keep_alive, event.priority
+        )
         model.queue.push(item)
         self._places[event.ticket] = (model, item)
 

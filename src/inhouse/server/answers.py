@@ -30,6 +30,16 @@ class Info:
     outcome: str = ""
 
 
+_ANTHROPIC = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    529: "overloaded_error",
+}
+
+
 class HttpError(Exception):
     """A refusal of the HTTP layer itself, before any dialect is known."""
 
@@ -70,9 +80,19 @@ async def error(scope: Scope, send: Send, answer: ErrorAnswer) -> None:
 
 async def refuse(scope: Scope, send: Send, refusal: HttpError) -> None:
     """Send a refusal of the HTTP layer in the shape of the API the path belongs to."""
-    if scope["path"].startswith("/v1"):
-        kind = "invalid_request_error" if refusal.status < 500 else "server_error"
+    if scope["path"].startswith("/v1/messages"):
+        kind = _ANTHROPIC.get(
+            refusal.status, "invalid_request_error" if refusal.status < 500 else "api_error"
+        )
+        info: Info = scope["inhouse"]
         body: object = {
+            "type": "error",
+            "error": {"type": kind, "message": refusal.message},
+            "request_id": info.caller.request_id,
+        }
+    elif scope["path"].startswith("/v1"):
+        kind = "invalid_request_error" if refusal.status < 500 else "server_error"
+        body = {
             "error": {"message": refusal.message, "type": kind, "param": None, "code": None},
         }
     else:

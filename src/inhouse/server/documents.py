@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -25,6 +26,10 @@ td,th{border-color:#333}a{color:#8ab4ff}}
 """
 
 
+_PLACE = re.compile(r"\{(\w+)")
+_UNNAMED = re.compile(r"\W+")
+
+
 class AnyRow(Protocol):
     methods: tuple[str, ...]
     path: str
@@ -40,7 +45,7 @@ def document(rows: Iterable[AnyRow]) -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for row in rows:
         for method in row.methods:
-            paths.setdefault(row.path, {})[method.lower()] = _operation(row, method)
+            paths.setdefault(shown_path(row.path), {})[method.lower()] = _operation(row, method)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Inhouse", "version": __version__, "license": {"name": "Apache-2.0"}},
@@ -53,16 +58,21 @@ def document(rows: Iterable[AnyRow]) -> dict[str, Any]:
     }
 
 
+def shown_path(path: str) -> str:
+    """A row's path as OpenAPI writes it."""
+    return path.replace(":path}", "}")
+
+
 def _operation(row: AnyRow, method: str) -> dict[str, Any]:
     ok: dict[str, Any] = {"description": "OK", "headers": {"x-request-id": {"schema": {"type": "string"}}}}
     text = {"/metrics": "text/plain", "/docs": "text/html", "/": "text/plain"}.get(row.path)
-    if method != "HEAD" and row.path not in ("/api/copy", "/api/delete", "/api/blobs/{digest}"):
+    if method != "HEAD" and row.path not in ("/api/copy", "/api/delete", "/api/blobs/{digest:path}"):
         ok["content"] = {text or "application/json": {"schema": {} if text is None else {"type": "string"}}}
         if row.stream:
             ok["content"][row.stream] = {"schema": {}}
     wrong = {"description": "Refused or failed", "content": {"application/json": {"schema": _error(row)}}}
     operation: dict[str, Any] = {
-        "operationId": f"{method.lower()}{row.path.replace('/', '_').replace('{', '').replace('}', '')}",
+        "operationId": method.lower() + _UNNAMED.sub("_", shown_path(row.path)),
         "tags": [row.group],
         "summary": row.summary,
         "responses": {"200": ok, "default": wrong},
@@ -76,10 +86,9 @@ def _operation(row: AnyRow, method: str) -> dict[str, Any]:
     if row.upload and method != "HEAD":
         binary = {row.upload: {"schema": {"type": "string", "format": "binary"}}}
         operation["requestBody"] = {"required": True, "content": binary}
-    if row.path.endswith("}"):
-        name = row.path[row.path.index("{") + 1 : -1]
+    if names := _PLACE.findall(row.path):
         operation["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
         ]
     return operation
 
@@ -108,7 +117,7 @@ def page(rows: Iterable[AnyRow]) -> str:
 
 def _row(row: AnyRow) -> str:
     methods = html.escape(" ".join(row.methods))
-    head = f"<summary><code class=m>{methods}</code> <code>{html.escape(row.path)}</code> "
+    head = f"<summary><code class=m>{methods}</code> <code>{html.escape(shown_path(row.path))}</code> "
     head += f"{html.escape(row.summary)}</summary>"
     parts = [head]
     if row.body:

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Generate:
-    """An endpoint: ``decode`` and ``render`` belong to one dialect."""
+    """An endpoint: ``decode`` and ``render`` belong to one dialect. ``inspect`` looks at the headers first,
+    through a function from a header's lower-case name to its value, and may raise an InhouseError."""
 
     dialect: str
     decode: Callable[[bytes], Decoded]
     render: Callable[[InhouseError], ErrorAnswer]
+    inspect: Callable[[Callable[[str], str | None]], None] | None = None
 
     async def __call__(self, services: Services, scope: Scope, receive: Receive, send: Send) -> None:
         settings = services.config.server
@@ -35,6 +37,8 @@ class Generate:
         try:
             if services.draining():
                 raise Draining("The server is stopping.", hint="Try again in a moment.", retry_after=5)
+            if self.inspect is not None:
+                self.inspect(lambda name: answers.header(scope, name.encode()))
             decoded = self.decode(body)
         except InhouseError as error:
             info.outcome = error.code

@@ -31,8 +31,14 @@ _LOCAL_NAMES = ("localhost", "127.0.0.1", "0.0.0.0", "::1")  # noqa: S104
 _OPEN = frozenset({"/health"})
 _UPLOADS = ("/api/blobs/", "/api/import")
 _BINARY = ("application/octet-stream", "application/x-tar")
+_FORMS = "/v1/files"  # multipart, as OpenAI's clients send files
 _ALLOWED_HEADERS = (
-    b"authorization, content-type, user-agent, accept, x-requested-with, x-api-key, x-request-id"
+    b"authorization, content-type, user-agent, accept, x-requested-with, x-api-key, x-request-id,"
+    b" anthropic-version, anthropic-beta, anthropic-dangerous-direct-browser-access, openai-beta,"
+    b" openai-organization, openai-project, x-stainless-arch, x-stainless-lang, x-stainless-os,"
+    b" x-stainless-package-version, x-stainless-runtime, x-stainless-runtime-version,"
+    b" x-stainless-retry-count, x-stainless-timeout, x-stainless-async, x-stainless-helper-method,"
+    b" x-stainless-poll-helper"
 )
 
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -178,6 +184,8 @@ class Guard:
         from_page = origin is not None or site not in (None, "none", "same-origin")
         if kind in _BINARY and scope["path"].startswith(_UPLOADS):
             return  # no type that a page could send without a preflight
+        if kind == "multipart/form-data" and scope["path"] == _FORMS and (origin or not from_page):
+            return
         if kind == "application/json" or (
             not from_page and kind in ("", "application/x-www-form-urlencoded")
         ):

@@ -26,7 +26,7 @@ class Endpoint(Protocol):
 class Row:
     """One line of the table. ``body`` names the schema of the request in the OpenAPI document,
     ``stream`` the media type of a streamed answer, ``upload`` that of a body
-    that is no JSON and of any length. A path may end in ``{name}``: the rest."""
+    that is no JSON and of any length. ``{name}`` in a path is one segment, ``{name:path}`` the rest."""
 
     methods: tuple[str, ...]
     path: str
@@ -66,7 +66,7 @@ ROUTES: tuple[Row, ...] = (
     ),
     Row(("POST",), "/v1/embeddings", _openai("decode_embeddings"), "OpenAI", "Embeddings", "Embedding"),
     Row(_READ, "/v1/models", models.openai_list, "OpenAI", "List models"),
-    Row(_READ, "/v1/models/{model}", models.openai_one, "OpenAI", "One model"),
+    Row(_READ, "/v1/models/{model:path}", models.openai_one, "OpenAI", "One model"),
     Row(("POST",), "/api/chat", _ollama("decode_chat"), "Ollama", "Chat", "OllamaChat", _NDJSON),
     Row(
         ("POST",),
@@ -94,7 +94,7 @@ ROUTES: tuple[Row, ...] = (
     Row(("POST",), "/api/create", jobs.create, "Ollama", "Create a model", "OllamaCreate", _NDJSON),
     Row(
         ("HEAD", "POST"),
-        "/api/blobs/{digest}",
+        "/api/blobs/{digest:path}",
         uploads.blob,
         "Ollama",
         "Whether a blob is here; upload it",
