@@ -8,9 +8,9 @@ import pytest
 
 from inhouse.catalog import Catalog, check, dress
 from inhouse.core.errors import BadRequest, ModelNotFound, Unsupported
-from inhouse.core.messages import Image, Message, Text, Tool, ToolChoice
+from inhouse.core.messages import Image, Message, Remote, Text, Tool, ToolChoice, ToolResult
 from inhouse.core.models import Card, Footprint, ModelName, Tuning
-from inhouse.core.requests import Chat, Complete, Embed, Load, LoadOptions, Unload
+from inhouse.core.requests import Chat, Complete, Embed, Load, LoadOptions, Render, Rerank, Unload
 from inhouse.store.store import Store
 from support import tiny_gguf
 from support.pulls import put
@@ -202,3 +202,36 @@ def test_the_tuning_comes_before_the_defaults_and_the_request_before_both():
 )
 def test_defaults_that_say_nothing_leave_it_to_the_server(defaults):
     assert dress(chat(), dataclasses.replace(card(), defaults=defaults)).load == LoadOptions()
+
+
+def test_a_pinned_prompt_keeps_its_model_at_least_as_long():
+    assert dress(chat(pin=3600.0), card(), keep_alive=300.0).keep_alive == 3600.0
+    assert dress(chat(pin=60.0), card(), keep_alive=300.0).keep_alive == 300.0
+    assert dress(chat(pin=60.0, keep_alive=0.0), card(), keep_alive=300.0).keep_alive == 60.0
+    assert dress(chat(), card(), keep_alive=300.0).keep_alive is None
+
+
+def test_rendering_is_dressed_and_checked_as_the_chat_itself():
+    asked = Render(model="m", chat=talk(("user", "hi")))
+    dressed = dress(asked, GUIDED)
+    assert isinstance(dressed, Render)
+    assert dressed.chat.messages == dress(talk(("user", "hi")), GUIDED).messages
+    with pytest.raises(Unsupported, match="thinking"):
+        check(Render(model="m", chat=chat(think=True)), card())
+
+
+def test_reranking_needs_a_model_that_compares_or_embeds():
+    asked = Rerank(model="m", pairs=(("a", "b"),))
+    with pytest.raises(Unsupported, match="rerank"):
+        check(asked, card())
+    for able in ("rerank", "embedding"):
+        check(asked, dataclasses.replace(card(), capabilities=frozenset({able})))
+
+
+def test_a_picture_that_still_has_to_be_fetched_needs_a_vision_model_too():
+    picture = Remote("https://example.org/a.png")
+    for parts in ((picture,), (ToolResult("x", images=(picture,)),)):
+        with pytest.raises(Unsupported, match="vision"):
+            check(Chat(model="m", messages=(Message("user", parts),)), card())
+    text = Remote("https://example.org/a.txt", "text")
+    check(Chat(model="m", messages=(Message("user", (text,)),)), card())

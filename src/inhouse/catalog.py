@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from .core.errors import ModelNotFound, Unsupported
-from .core.messages import Image, Message, Role, Text
+from .core.messages import Image, Message, Remote, Role, Text, ToolResult
 from .core.models import DEFAULT_TAG, Card
-from .core.requests import Chat, Complete, LoadOptions, Request
+from .core.requests import Chat, Complete, LoadOptions, Render, Request, Rerank
 from .store import catalogue
 from .store.store import Store
 
@@ -61,10 +61,16 @@ def check(request: Request, card: Card) -> None:
     Tools are never refused: they are made to work on any chat model. Neither are embeddings.
     """
     can = card.capabilities
-    if isinstance(request, Chat):
+    if isinstance(request, Render):
+        check(request.chat, card)
+    elif isinstance(request, Rerank):
+        if not can & {"rerank", "embedding"}:
+            hint = "Choose a reranking or an embedding model."
+            raise _refuse(request, "rerank", hint, "model")
+    elif isinstance(request, Chat):
         if "completion" not in can:
             raise _refuse(request, "chat", "This model makes embeddings. Choose another for chat.", "model")
-        if "vision" not in can and any(isinstance(p, Image) for m in request.messages for p in m.parts):
+        if "vision" not in can and any(_pictures(message) for message in request.messages):
             raise _refuse(request, "vision", "Leave the images out, or choose a vision model.", "messages")
         if request.think not in (None, False) and "thinking" not in can:
             raise _refuse(request, "thinking", "Leave 'think' out, or choose a thinking model.", "think")
@@ -76,16 +82,31 @@ def check(request: Request, card: Card) -> None:
             raise _refuse(request, "insert", "Leave 'suffix' out, or choose a code model.", "suffix")
 
 
-def dress(request: Request, card: Card) -> Request:
+def _pictures(message: Message) -> bool:
+    parts = [*message.parts]
+    for part in message.parts:
+        if isinstance(part, ToolResult):
+            parts += part.images
+    return any(isinstance(p, Image) or (isinstance(p, Remote) and p.kind == "image") for p in parts)
+
+
+def dress(request: Request, card: Card, *, keep_alive: float = 0.0) -> Request:
     """The request with what its model brings along where the request itself says nothing. Pure.
 
     A chat gets the model's messages before its own, and its system message if it has none. Options of
     the load come from the model's tuning, else from its defaults (``num_ctx`` and the like); sampling
     defaults are merged where the engine's body is made. As in Ollama, but that the system message is
     always the first one: templates refuse another place.
+
+    A prompt that is wanted again (``pin``) keeps its model at least as long; ``keep_alive`` is how long
+    the server keeps one otherwise, in seconds.
     """
-    keep_alive = card.tuning.keep_alive if request.keep_alive is None else request.keep_alive
-    request = dataclasses.replace(request, load=_load(request.load, card), keep_alive=keep_alive)
+    stay = card.tuning.keep_alive if request.keep_alive is None else request.keep_alive
+    if request.pin is not None:
+        stay = max(request.pin, keep_alive if stay is None else stay)
+    request = dataclasses.replace(request, load=_load(request.load, card), keep_alive=stay)
+    if isinstance(request, Render):
+        return dataclasses.replace(request, chat=_greeted(request.chat, card))
     return _greeted(request, card) if isinstance(request, Chat) else request
 
 

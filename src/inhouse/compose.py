@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -101,7 +102,7 @@ class House:
         self.runtime = Runtime(
             resolve=self.catalog.resolve,
             check=catalog.check,
-            dress=catalog.dress,
+            dress=functools.partial(catalog.dress, keep_alive=fleet.keep_alive),
             prepare=self._prepare,
             route=router.route,
             lease=self.fleet.lease,
