@@ -25,7 +25,7 @@ from pathlib import Path
 
 from common import hardware, shown
 
-from inhouse.store.net import Client
+from inhouse.net import Client
 from inhouse.store.sources.base import Asset, Policy, Watch
 
 MB = 1_000_000

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from inhouse.core.errors import DigestMismatch, SourceFailed
-from inhouse.store.net import Client
+from inhouse.net import Client
 from inhouse.store.sources import pip
 from inhouse.store.store import Store
 from support import wheels

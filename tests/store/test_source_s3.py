@@ -21,7 +21,7 @@ from inhouse.core.errors import (
     SourceFailed,
     Unsupported,
 )
-from inhouse.store.net import journal
+from inhouse.net import journal
 from inhouse.store.sources import buckets
 from inhouse.store.sources.base import Asset, Policy, Watch
 from inhouse.store.sources.buckets import Buckets
@@ -154,7 +154,7 @@ def test_a_large_object_comes_in_parallel_blocks_and_is_resumed(memory, source, 
     monkeypatch.setattr(memory, "cat_file", cat)
     monkeypatch.setattr(memory, "info", lambda path: {"type": "file", "size": len(BIG), "ETag": '"1"'})
     listing = source.find(source.parse("s3://models/big.gguf"), watch)
-    monkeypatch.setattr("inhouse.store.net.retry.backoff", lambda failures, unit: 0.001)
+    monkeypatch.setattr("inhouse.net.retry.backoff", lambda failures, unit: 0.001)
     broken.set()
     with pytest.raises(SourceFailed):
         source.fetch(listing.assets[0], tmp_path, watch)
@@ -193,7 +193,7 @@ def test_an_object_that_goes_away_ends_the_transfer(memory, source, watch, tmp_p
 def test_a_read_that_hangs_is_given_up_and_a_stop_does_not_wait_for_it(memory, source, tmp_path, monkeypatch):
     ended = threading.Event()
     monkeypatch.setattr(memory, "info", lambda path: ended.wait(30))
-    monkeypatch.setattr("inhouse.store.net.retry.backoff", lambda failures, unit: 0.001)
+    monkeypatch.setattr("inhouse.net.retry.backoff", lambda failures, unit: 0.001)
     hasty = Watch(lambda event: None, Policy(stall=0.1))
     with pytest.raises(SourceFailed, match="reached"):
         source.find(source.parse("s3://models/big.gguf"), hasty)

@@ -18,7 +18,7 @@ from inhouse.core.errors import (
     SourceFailed,
     Unsupported,
 )
-from inhouse.store.net import Reply
+from inhouse.net import Reply
 from inhouse.store.sources.base import Policy, Watch
 from inhouse.store.sources.web import Web, digest_of
 from support import tiny_gguf

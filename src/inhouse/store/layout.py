@@ -27,6 +27,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
+from ..core.disk import failure, guarded
 from ..core.errors import BadRequest, Conflict, NoSpace, StoreError
 from ..core.models import ModelName
 
@@ -49,31 +50,6 @@ def digest_hex(digest: str) -> str:
     if not match:
         raise BadRequest("A digest must be 'sha256:' and 64 lower-case hex digits.")
     return match[1]
-
-
-def failure(error: OSError, doing: str) -> StoreError:
-    """An OSError as an error of ours; a full disk is its own kind."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NoSpace(
-            f"The disk is full: {doing} stopped.",
-            hint="Free some space, e.g. with: inhouse rm MODEL",
-            detail=str(error),
-        )
-    reason = error.strerror or type(error).__name__
-    return StoreError(
-        f"The models folder failed while {doing}: {reason}.",
-        hint="Check that it exists, is yours and can be written, or set INHOUSE_HOME to another folder.",
-        detail=str(error),
-    )
-
-
-@contextlib.contextmanager
-def guarded(doing: str) -> Iterator[None]:
-    """Translate OSErrors of a block into StoreError or NoSpace."""
-    try:
-        yield
-    except OSError as error:
-        raise failure(error, doing) from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from inhouse.core.errors import BadRequest, SourceFailed
-from inhouse.store.net import Reply
+from inhouse.net import Reply
 from inhouse.store.oci import access, settings
 from inhouse.store.oci.settings import Settings
 

@@ -17,8 +17,8 @@ from types import ModuleType
 from typing import Any, Final, TypeVar
 
 from ...core.errors import BadRequest, Forbidden, InhouseError, ModelNotFound, SourceFailed, Unsupported
-from ..net import retry
-from ..net import url as urls
+from ...net import retry
+from ...net import url as urls
 from ..sources.base import Watch
 from .listing import HubFile
 from .names import COMMIT, MAIN, HubName, is_safe

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 from urllib.parse import urlencode, urlsplit
 
 from ...core.errors import SourceFailed
-from ..net import Reply
+from ...net import Reply
 from . import texts
 from .settings import Settings
 

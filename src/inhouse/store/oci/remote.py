@@ -13,8 +13,8 @@ from typing import Final
 from urllib.parse import quote, urlsplit
 
 from ...core.errors import DigestMismatch, InhouseError, ModelNotFound, SourceFailed
+from ...net import Client, Reply
 from ..layout import digest_hex
-from ..net import Client, Reply
 from ..sources.base import Asset, Got, Watch
 from . import manifest, media, names
 from .access import PUBLIC_LIFE, Access, Action, Keys, origin

@@ -14,8 +14,8 @@ from typing import Final
 from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
 from ...core.errors import DigestMismatch, SourceFailed
+from ...net import Reply
 from ..layout import guarded
-from ..net import Reply
 from ..sources.base import PullEvent
 from .access import origin
 from .package import Blob

@@ -8,7 +8,6 @@ a folder of its own, or says where it already lies. Everything here is blocking 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Final, Literal, Protocol
 
 from ...core.errors import Cancelled
 from ...core.models import ModelName
+from ...net.watch import Got, PullEvent, Throttle
 
 Role = Literal["model", "projector", "adapter", "draft", "weights", "config"]
 """``model``: a GGUF file (several: the parts of a split one, in order). ``projector``: mmproj GGUF.
@@ -23,18 +23,6 @@ Role = Literal["model", "projector", "adapter", "draft", "weights", "config"]
 ``config``: any small file that belongs to a safetensors model, by its relative path."""
 
 ROLES: Final[tuple[Role, ...]] = ("model", "projector", "adapter", "draft", "weights", "config")
-
-
-@dataclass(frozen=True, slots=True)
-class PullEvent:
-    """One step of a pull, create or the like, with Ollama's statuses. Bytes; ``total`` 0 is unknown.
-    ``result``: what a job found out, with its last step; plain data."""
-
-    status: str
-    digest: str = ""
-    total: int = 0
-    completed: int = 0
-    result: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,38 +80,6 @@ class Listing:
     revision: str = ""
     texts: Texts = field(default_factory=Texts)
     said: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Got:
-    """A complete, synced, hashed file. ``in_place``: it belongs to somebody else and stays there.
-    ``origin``: the model's source text, where only the fetching told it exactly."""
-
-    path: Path
-    sha256: str
-    size: int
-    in_place: bool = False
-    origin: str = ""
-
-
-class Throttle:
-    """A bandwidth limit shared by everything a store fetches; ``rate`` bytes per second, 0: none."""
-
-    def __init__(self, rate: int = 0) -> None:
-        self.rate = rate
-        self._lock = threading.Lock()
-        self._free_at = 0.0
-
-    def take(self, count: int, stopped: threading.Event) -> None:
-        """Wait until ``count`` more bytes are allowed; returns at once when ``stopped`` is set."""
-        if not self.rate:
-            return
-        with self._lock:
-            now = time.monotonic()
-            self._free_at = max(self._free_at, now) + count / self.rate
-            wait = self._free_at - now
-        if wait > 0:
-            stopped.wait(wait)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,3 +158,19 @@ class Source(Protocol):
     def missing(self, asset: Asset, folder: Path) -> int:
         """Peak of bytes still to be written below ``folder``, as far as known (0: nothing or unknown)."""
         ...
+
+
+__all__ = [
+    "ROLES",
+    "Asset",
+    "Got",
+    "Listing",
+    "Policy",
+    "PullEvent",
+    "Ref",
+    "Role",
+    "Source",
+    "Texts",
+    "Throttle",
+    "Watch",
+]

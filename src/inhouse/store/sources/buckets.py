@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...core.errors import BadRequest, ModelNotFound, SourceFailed, Unsupported
-from ..net.line import Broken
-from ..net.reader import Changed, Facts, Tick
-from ..net.transfer import remaining, transfer
+from ...net.line import Broken
+from ...net.reader import Changed, Facts, Tick
+from ...net.transfer import remaining, transfer
 from .base import Asset, Got, Listing, Ref, Watch
 from .web import file_name, name_of, pinned, siblings
 

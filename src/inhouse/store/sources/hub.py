@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...core.errors import ModelNotFound, Unsupported
+from ...net import Client
+from ...net.transfer import remaining
 from ..hub import cache, names
 from ..hub.cache import CachedRepo
 from ..hub.client import HubClient, Repository, Unreachable, environ
 from ..hub.listing import TEXTS, HubFile, Picked, pick
 from ..hub.names import HubName
 from ..layout import guarded, hash_open
-from ..net import Client
-from ..net.transfer import remaining
 from ..regular import open_regular, read_small
 from .base import Asset, Got, Listing, PullEvent, Ref, Texts, Watch
 

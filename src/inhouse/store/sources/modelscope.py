@@ -17,11 +17,11 @@ from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from ...core.errors import BadRequest, ModelNotFound, SourceFailed
+from ...net import Client
+from ...net import url as urls
+from ...net.transfer import remaining
 from ..hub.listing import HubFile, pick
 from ..hub.names import HubName, is_safe
-from ..net import Client
-from ..net import url as urls
-from ..net.transfer import remaining
 from .base import Asset, Got, Listing, Ref, Watch
 
 ENDPOINT: Final = "https://www.modelscope.cn"

@@ -31,8 +31,8 @@ from ...core.errors import (
     StoreError,
 )
 from ...core.models import ModelName
+from ...net import Client
 from ..layout import guarded
-from ..net import Client
 from . import pip
 from .base import Asset, Got, Listing, PullEvent, Ref, Watch
 from .wheels import Wheel, asset_of, origin_of, wheels

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...core.errors import InhouseError, ModelNotFound, SourceFailed, Unsupported
+from ...net.transfer import remaining
 from ..foreign import ollama
 from ..layout import guarded
-from ..net.transfer import remaining
 from ..oci import access, layers, manifest, names, remote, settings, texts
 from .base import Asset, Got, Listing, PullEvent, Ref, Watch
 

@@ -13,9 +13,9 @@ from urllib.parse import unquote
 
 from ...core.errors import BadRequest, DigestMismatch, ModelNotFound, SourceFailed, Unsupported
 from ...core.models import ModelName
-from ..net import Client, Reply
-from ..net import url as urls
-from ..net.transfer import remaining
+from ...net import Client, Reply
+from ...net import url as urls
+from ...net.transfer import remaining
 from .base import Asset, Got, Listing, Ref, Watch
 
 GGUF: Final = ".gguf"

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inhouse.store.net import journal
-from inhouse.store.net import plan as plans
-from inhouse.store.net.journal import Journal, Past
-from inhouse.store.net.plan import SHARE_LEAST, Plan, piece_size
+from inhouse.net import journal
+from inhouse.net import plan as plans
+from inhouse.net.journal import Journal, Past
+from inhouse.net.plan import SHARE_LEAST, Plan, piece_size
 
 MB = 2**20
 KB = 2**10

@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from ...core.errors import SourceFailed
-from ..layout import guarded
-from ..sources.base import Asset, Got, Watch
+from ..core.disk import guarded
+from ..core.errors import SourceFailed
 from . import retry
 from . import url as urls
 from .fetch import HttpReader
 from .gate import Gate, Hop
 from .line import Broken, Line
 from .transfer import transfer
+from .watch import Got, Wanted, Watch
 from .wire import HARMLESS, Answer, Request, Wire
 
 LIMIT: Final = 4 * 2**20
@@ -88,7 +88,7 @@ class Client:
     def download(
         self,
         url: str,
-        asset: Asset,
+        asset: Wanted,
         folder: Path,
         *,
         headers: Mapping[str, str] = {},

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inhouse.core.errors import BadRequest, Cancelled, Forbidden, SourceFailed, Unsupported
-from inhouse.store.net import gate as gates
-from inhouse.store.net import url as urls
-from inhouse.store.net.gate import Gate, is_public, matches
+from inhouse.net import gate as gates
+from inhouse.net import url as urls
+from inhouse.net.gate import Gate, is_public, matches
 from inhouse.store.sources.base import Policy, Watch
 
 PUBLIC = "93.184.215.14"

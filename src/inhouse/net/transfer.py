@@ -11,9 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from ...core.errors import DigestMismatch, NoSpace, SourceFailed
-from ..layout import guarded
-from ..sources.base import Asset, Got, PullEvent, Watch
+from ..core.disk import guarded
+from ..core.errors import DigestMismatch, NoSpace, SourceFailed
 from . import journal, retry
 from .follow import Follower, Hasher, syncer
 from .journal import DATA, JOURNAL, PART, Journal, Past
@@ -21,6 +20,7 @@ from .line import Broken
 from .plan import SHARE_LEAST, Plan, piece_size
 from .ranges import TRIES, Begun, Ranges, Relay, Target, Writer
 from .reader import Changed, Facts, Part, Reader
+from .watch import Got, PullEvent, Wanted, Watch
 
 RESTARTS: Final = 4
 PARALLEL_FROM: Final = 2**25
@@ -30,7 +30,7 @@ POLL: Final = 0.1
 WRITING: Final = "writing a model"
 
 
-def transfer(reader: Reader, asset: Asset, folder: Path, watch: Watch, *, pause: float = 0.5) -> Got:
+def transfer(reader: Reader, asset: Wanted, folder: Path, watch: Watch, *, pause: float = 0.5) -> Got:
     """Bring a file to ``folder/data``; a killed call is resumed by the next with the same folder.
 
     ``asset.size`` (where known) is what the source must have, ``asset.sha256`` what the file must be.
@@ -47,7 +47,7 @@ def transfer(reader: Reader, asset: Asset, folder: Path, watch: Watch, *, pause:
     raise SourceFailed("The file changes while it is fetched.", hint="Try again later.")
 
 
-def remaining(folder: Path, asset: Asset) -> int:
+def remaining(folder: Path, asset: Wanted) -> int:
     """Bytes of an asset still to be written below a folder; 0 when its size is unknown."""
     try:
         past = journal.read(folder)
@@ -61,7 +61,7 @@ def remaining(folder: Path, asset: Asset) -> int:
 class Meter:
     """Says how far a file is, at most ten times a second and never backwards."""
 
-    def __init__(self, watch: Watch, asset: Asset, total: int) -> None:
+    def __init__(self, watch: Watch, asset: Wanted, total: int) -> None:
         self._watch = watch
         self._status = f"pulling {asset.sha256[:12] or asset.file.rpartition('/')[2]}"
         self._digest = f"sha256:{asset.sha256}" if asset.sha256 else ""
@@ -78,7 +78,7 @@ class Meter:
 
 
 class _Job:
-    def __init__(self, reader: Reader, asset: Asset, folder: Path, watch: Watch, pause: float) -> None:
+    def __init__(self, reader: Reader, asset: Wanted, folder: Path, watch: Watch, pause: float) -> None:
         self._reader = reader
         self._asset = asset
         self._folder = folder

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from email.message import Message
 from typing import Final
 
-from ...core.errors import BadRequest
+from ..core.errors import BadRequest
 from . import line as lines
 from .gate import Hop
 from .line import Broken, Line

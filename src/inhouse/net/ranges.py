@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from ...core.errors import Cancelled
-from ..layout import guarded
-from ..sources.base import Policy
+from ..core.disk import guarded
+from ..core.errors import Cancelled
 from . import retry
 from .follow import Hasher
 from .journal import Journal
 from .line import Broken, NoRanges
 from .plan import Plan, Segment
 from .reader import Changed, Facts, Part, Reader, Tick
+from .watch import Rules
 
 TRIES: Final = 6
 """Failures in a row, none of them with progress, after which a stream gives up."""
@@ -68,7 +68,7 @@ class Ranges:
     StoreErrors and other errors of ours. ``stop`` must be called in the end.
     """
 
-    def __init__(self, reader: Reader, facts: Facts, plan: Plan, target: Target, policy: Policy) -> None:
+    def __init__(self, reader: Reader, facts: Facts, plan: Plan, target: Target, policy: Rules) -> None:
         self._reader = reader
         self._facts = facts
         self._plan = plan

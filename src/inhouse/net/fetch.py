@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import Final, Protocol
 
-from ...core.errors import InhouseError, SourceFailed
+from ..core.errors import InhouseError, SourceFailed
 from . import retry
 from . import url as urls
 from .line import Broken, NoRanges

@@ -12,9 +12,9 @@ import time
 import pytest
 
 from inhouse.core.errors import Cancelled, DigestMismatch, NoSpace, SourceFailed
-from inhouse.store.net import Client, ranges, transfer
-from inhouse.store.net.journal import Journal, Past
-from inhouse.store.net.transfer import remaining
+from inhouse.net import Client, ranges, transfer
+from inhouse.net.journal import Journal, Past
+from inhouse.net.transfer import remaining
 from inhouse.store.sources.base import Asset, Got, Policy, PullEvent, Throttle, Watch
 from support.fileserver import Fault, FileServer
 from support.running import until
@@ -467,7 +467,7 @@ def test_eight_at_once_share_one_limit():
 
 
 def test_long_transfers_are_made_durable_on_the_way(server, pull, monkeypatch):
-    from inhouse.store.net import follow
+    from inhouse.net import follow
 
     counts = []
     monkeypatch.setattr(follow, "SYNC", MB)
@@ -480,7 +480,7 @@ def test_long_transfers_are_made_durable_on_the_way(server, pull, monkeypatch):
 
 
 def test_a_failure_of_a_follower_is_not_lost(tmp_path):
-    from inhouse.store.net.follow import Hasher
+    from inhouse.net.follow import Hasher
 
     (tmp_path / "f").write_bytes(b"abc")
     hasher = Hasher(tmp_path / "f")

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from ...core.errors import BadRequest, Forbidden, SourceFailed, Unsupported
-from ..sources.base import Watch
+from ..core.errors import BadRequest, Forbidden, SourceFailed, Unsupported
 from . import url as urls
 from .url import Url
+from .watch import Watch
 
 RESOLVE_TIMEOUT: Final = 15.0
 SLICE: Final = 0.1

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from ...core.errors import SourceFailed
+from ..core.errors import SourceFailed
 from .gate import Hop, Proxy
 
 SLICE: Final = 0.2

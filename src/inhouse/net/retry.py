@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from ...core.errors import SourceFailed
+from ..core.errors import SourceFailed
 from .line import Broken
 
 TRIES: Final = 5

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urljoin, urlsplit
 
-from ...core.errors import BadRequest
+from ..core.errors import BadRequest
 
 PORTS: Final = {"http": 80, "https": 443}
 LENGTH: Final = 8192

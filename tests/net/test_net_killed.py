@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from inhouse.store.net import journal
+from inhouse.net import journal
 from support.fileserver import Fault, FileServer
 
 MB = 2**20
@@ -18,7 +18,7 @@ DATA = random.Random(4).randbytes(48 * MB)
 PULL = """
 import sys
 from pathlib import Path
-from inhouse.store.net import Client
+from inhouse.net import Client
 from inhouse.store.sources.base import Asset, Watch
 url, sha256, folder = sys.argv[1:]
 watch = Watch(lambda event: None, trusted=True)

@@ -11,7 +11,7 @@ import zlib
 import pytest
 
 from inhouse.core.errors import BadRequest, Cancelled, Forbidden, SourceFailed
-from inhouse.store.net import Client
+from inhouse.net import Client
 from inhouse.store.sources.base import Policy, Throttle, Watch
 from support.fileserver import CERTIFICATE, Fault, FileServer
 
@@ -369,7 +369,7 @@ def proxy(monkeypatch):
 
 
 def test_https_goes_through_a_tunnel_of_the_proxy(secure, proxy, monkeypatch):
-    from inhouse.store.net import gate
+    from inhouse.net import gate
 
     monkeypatch.setattr(gate, "proxy_for", _real_proxy(gate))
     with make() as client:
