@@ -103,10 +103,11 @@ class Ranked:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Token ids with the bytes of each."""
+    """Token ids with the bytes of each. ``context_length``: tokens the model takes at once, 0 if unknown."""
 
     ids: tuple[int, ...]
     pieces: tuple[bytes, ...] = ()
+    context_length: int = 0
 
 
 @dataclass(frozen=True, slots=True)

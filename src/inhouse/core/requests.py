@@ -108,10 +108,16 @@ class Embed(Common):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rerank(Common):
     """How well texts fit together: one Ranked for each (query, document) pair. A reranking model
-    reads both at once; an embedding model gives the cosine of their vectors."""
+    reads both at once; an embedding model gives the cosine of their vectors.
+
+    ``truncate`` cuts a document that is too long at its end, ``longest`` cuts every one to so many
+    tokens. ``params`` are the fields that queries and documents came in, for errors.
+    """
 
     pairs: tuple[tuple[str, str], ...]
     truncate: bool = False
+    longest: int | None = None
+    params: tuple[str, str] = ("query", "documents")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,10 +139,11 @@ class Detokenize(Common):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Render(Common):
-    """What a chat is for the model: its prompt (Rendered) and, as usage, how many tokens that has.
-    Nothing is generated. ``model`` is the chat's."""
+    """What a chat is for the model: its prompt (Rendered), the ids of that (Tokens) and, as usage, how
+    many they are. Nothing is generated. ``model`` is the chat's. ``pieces`` asks for the tokens' bytes."""
 
     chat: Chat
+    pieces: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
