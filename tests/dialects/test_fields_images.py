@@ -8,7 +8,8 @@ import struct
 import pytest
 
 from inhouse.core.errors import BadRequest, BodyTooLarge, Unsupported
-from inhouse.dialects.images import MAX_BYTES, from_base64, from_url
+from inhouse.core.messages import Image, Remote
+from inhouse.dialects.images import MAX_BYTES, from_base64, from_bytes, from_url, named
 
 
 def png(width: int = 2, height: int = 3) -> bytes:
@@ -116,3 +117,21 @@ def test_only_true_data_uris_are_taken(url):
         from_url(url, "url")
     assert caught.value.param == "url"
     assert "passwd" not in caught.value.message
+
+
+@pytest.mark.parametrize("url", ["http://example.com/x.png", "HTTPS://example.com/x.png"])
+def test_an_address_is_only_named(url):
+    assert named(url, "url") == Remote(url, "image", "url")
+
+
+def test_where_an_address_may_stand_a_data_uri_is_read_and_all_else_refused():
+    assert named(f"data:image/png;base64,{b64(png())}", "url") == Image(png(), "image/png")
+    for text in ("file:///etc/passwd", "httpx://x", ""):
+        with pytest.raises(BadRequest):
+            named(text, "url")
+
+
+def test_bytes_over_the_ceiling_are_refused_whatever_they_are():
+    assert from_bytes(png(), "x").data == png()
+    with pytest.raises(BodyTooLarge):
+        from_bytes(png() + bytes(MAX_BYTES), "x")

@@ -1,4 +1,4 @@
-"""Images from strangers: base64 in, checked by their first bytes; nothing is decoded and nothing fetched."""
+"""Images from strangers: checked by their first bytes; nothing is decoded and nothing fetched."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import struct
 from typing import NoReturn
 
 from ..core.errors import BadRequest, BodyTooLarge, Unsupported
-from ..core.messages import Image
+from ..core.messages import Image, Remote
 
 MAX_BYTES = 20 * 2**20
 MAX_SIDE = 16_384
@@ -24,15 +24,18 @@ def _bad(param: str, what: str) -> NoReturn:
 def from_base64(text: str, param: str) -> Image:
     """Decode and check one image. Raises BadRequest, BodyTooLarge or Unsupported (sound)."""
     if len(text) > MAX_BYTES * 4 // 3 + 4:
-        raise BodyTooLarge(
-            f"The image in '{param}' is larger than {MAX_BYTES // 2**20} MiB.",
-            hint="Scale it down first.",
-            param=param,
-        )
+        raise _too_large(param)
     try:
         data = base64.b64decode(text.replace("\n", "").replace("\r", ""), validate=True)
     except (ValueError, binascii.Error):
         _bad(param, "it is not valid base64")
+    return from_bytes(data, param)
+
+
+def from_bytes(data: bytes, param: str) -> Image:
+    """Check one image. Raises BadRequest, BodyTooLarge or Unsupported (sound)."""
+    if len(data) > MAX_BYTES:
+        raise _too_large(param)
     if data[:4] == b"RIFF" and data[8:12] == b"WAVE":
         raise Unsupported(f"Sound in '{param}' is not supported here.", hint=_HINT, param=param)
     mime = _sniff(data)
@@ -50,13 +53,29 @@ def from_base64(text: str, param: str) -> Image:
     return Image(data, mime)
 
 
+def _too_large(param: str) -> BodyTooLarge:
+    return BodyTooLarge(
+        f"The image in '{param}' is larger than {MAX_BYTES // 2**20} MiB.",
+        hint="Scale it down first.",
+        param=param,
+    )
+
+
+def named(url: str, param: str) -> Image | Remote:
+    """The image of a ``data:`` URI, or the place of one at an http(s) address, which whoever prepares
+    the request fetches or refuses. Raises like ``from_base64``."""
+    if url[:8].lower().startswith(("http://", "https://")):
+        return Remote(url, "image", param)
+    return from_url(url, param)
+
+
 def from_url(url: str, param: str) -> Image:
-    """The image of a ``data:`` URI. Any other scheme is refused without a connection."""
+    """The image of a ``data:`` URI; any other scheme is refused."""
     scheme, colon, rest = url.partition(":")
     if not colon or scheme.lower() != "data":
         raise BadRequest(
-            f"'{param}' must be a base64 data: URI; addresses are never fetched.",
-            hint="Send data:image/png;base64,... instead of an address.",
+            f"'{param}' must be a base64 data: URI or an http(s) address.",
+            hint="Send data:image/png;base64,...",
             param=param,
         )
     head, comma, body = rest.partition(",")
