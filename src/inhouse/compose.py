@@ -21,6 +21,7 @@ from typing import Any
 import filelock
 
 from . import __version__, catalog, machine, router, server, store
+from .archive import Archive
 from .config import Config, listen
 from .core.engine import Launch
 from .core.errors import Conflict, Forbidden
@@ -83,6 +84,7 @@ class House:
             build=self.recipe.build,
         )
         self.catalog = catalog.Catalog(self.store, self.recipe.cards())
+        self.archive = Archive(config.home / "kept", days=config.keep.days, most=config.keep.max)
         fleet = config.fleet
         self.fleet = Fleet(
             launch=self._launch,
@@ -181,6 +183,7 @@ class House:
             store=self.store,
             fleet=self.fleet,
             meter=self.meter,
+            archive=self.archive,
             machine=self.report,
             draining=lambda: self.stopping,
             build={"engine": self.recipe.name, "engine_build": self.recipe.build},
@@ -268,6 +271,7 @@ async def _serve(config: Config, house: House, sock: Any) -> None:
                 task.cancel()
             await house.fleet.close()
             await house.store.close()
+            await house.archive.close()
 
 
 def serve(config: Config, *, background: bool = False) -> int:

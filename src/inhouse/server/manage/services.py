@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ...archive import Archive
 from ...catalog import Catalog
 from ...config import Config
 from ...fleet import Fleet
@@ -21,7 +22,8 @@ class Services:
     """``machine`` reports the hardware and the engines (blocking: call it in a thread);
     ``draining`` is true once the server stops; ``build`` names the engine builds in use;
     ``routes`` is the table the reference is made from. ``token``: whoever sends it in the header
-    ``x-inhouse-local`` has read a file that only this server's user can read.
+    ``x-inhouse-local`` has read a file that only this server's user can read. ``archive``: what clients
+    asked us to keep.
     """
 
     config: Config
@@ -30,6 +32,7 @@ class Services:
     store: Store
     fleet: Fleet
     meter: Meter
+    archive: Archive
     machine: Callable[[], dict[str, Any]]
     draining: Callable[[], bool]
     build: dict[str, str]
