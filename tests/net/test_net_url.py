@@ -138,6 +138,17 @@ def test_a_redirect_is_read_like_any_url():
         "2002:7f00:1::",
         "2001:0:7f00:1::1",
         "::ffff:169.254.169.254",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::a9fe:a9fe",
+        "2002:a9fe:a9fe::1",
+        "::169.254.169.254",
+        "::ffff:0:127.0.0.1",
+        "fd00:ec2::254",
+        "100.100.100.200",
+        "168.63.129.16",
+        "192.0.0.192",
+        "5f00::1",
+        "3fff::1",
     ],
 )
 def test_addresses_inside_are_not_public(text):

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from ..core.disk import guarded
 from ..core.errors import SourceFailed
 from . import retry
-from . import url as urls
 from .fetch import HttpReader
-from .gate import Gate, Hop
+from .gate import Gate
+from .hops import follow
 from .line import Broken, Line
 from .transfer import transfer
 from .watch import Got, Wanted, Watch
-from .wire import HARMLESS, Answer, Request, Wire
+from .wire import Answer, Request, Wire
 
 LIMIT: Final = 4 * 2**20
-REDIRECTS: Final = 5
-MOVED: Final = frozenset({301, 302, 303, 307, 308})
-KEEPS_BODY: Final = frozenset({307, 308})
 ANSWER_TIME: Final = 120.0
 """Seconds within which a small answer must be complete."""
 
@@ -132,19 +128,7 @@ class Client:
 
     def open(self, request: Request, tick: Callable[[], None]) -> Answer:
         """Ask once, through all redirects; the body is still to be read. Raises Broken."""
-        url = urls.parse(request.url)
-        before: Hop | None = None
-        for _ in range(REDIRECTS + 1):
-            hop = self.gate.admit(url, before)
-            answer = self.wire.exchange(hop, request, tick)
-            location = answer.headers.get("location")
-            if answer.status not in MOVED or not location:
-                return answer
-            _drain(answer)
-            url = url.join(location.encode("latin-1", "replace").decode("utf-8", "replace"))
-            request = _moved(request, answer.status, url.origin == hop.url.origin)
-            before = hop
-        raise SourceFailed("The source redirects in circles.", hint="Check the address.", detail=url.bare)
+        return follow(self.gate, self.wire, request, tick)
 
     def _patiently(self, request: Request, limit: int) -> Reply:
         for failures in range(1, retry.TRIES + 1):
@@ -205,22 +189,3 @@ def _body(answer: Answer, limit: int) -> bytes:
                 f"The source's answer is larger than {limit} bytes.", hint="This is no model source."
             )
     return bytes(body)
-
-
-def _moved(request: Request, status: int, same_origin: bool) -> Request:
-    """The request that follows a redirect: no key leaves its origin, a body only goes with 307 and 308."""
-    headers = {k: v for k, v in request.headers.items() if same_origin or k.lower() in HARMLESS}
-    if request.send is None or status in KEEPS_BODY:
-        return replace(request, headers=headers)
-    headers = {k: v for k, v in headers.items() if not k.lower().startswith("content-")}
-    return replace(request, method="GET", headers=headers, send=None)
-
-
-def _drain(answer: Answer) -> None:
-    """Read the short body of a redirect, so that the connection can be used again."""
-    with contextlib.suppress(Broken):
-        view = memoryview(bytearray(4096))
-        for _ in range(4 if answer.length is not None and answer.length <= 4096 else 0):
-            if not answer.readinto(view):
-                break
-    answer.close()

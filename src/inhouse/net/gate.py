@@ -22,6 +22,16 @@ SLICE: Final = 0.1
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+_SPECIAL: Final = tuple(
+    ipaddress.ip_network(text)
+    for text in (
+        "168.63.129.16/32",  # a cloud's own service inside each of its machines
+        "192.0.0.0/24",  # protocol assignments; a cloud's metadata among them
+        "3fff::/20",  # documentation, younger than some address libraries
+    )
+)
+"""Not of the open Internet, though the registry or an old library calls them global."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +57,16 @@ class Hop:
 
 def is_public(address: Address) -> bool:
     """Whether an address is one of the open Internet; addresses that wrap another count as both."""
-    if address.is_multicast or not address.is_global:
-        return bool(
-            isinstance(address, ipaddress.IPv6Address)
-            and address.ipv4_mapped
-            and is_public(address.ipv4_mapped)
-        )
     if isinstance(address, ipaddress.IPv6Address):
-        wrapped = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+        if mapped := address.ipv4_mapped:
+            return is_public(mapped)
         if address in _NAT64:
-            wrapped.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-        return not address.is_site_local and all(is_public(one) for one in wrapped if one)
-    return True
+            return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+        wrapped = [address.sixtofour, *(address.teredo or ())]
+        if address not in _UNICAST or not all(is_public(one) for one in wrapped if one):
+            return False
+    # a look into a network of the other version is false
+    return address.is_global and not address.is_multicast and not any(address in net for net in _SPECIAL)
 
 
 def matches(url: Url, patterns: Iterable[str]) -> bool:
