@@ -49,6 +49,7 @@ class LlamaDouble:
         app.router.add_post("/detokenize", self._detokenize)
         app.router.add_post("/apply-template", self._render)
         app.router.add_post("/v1/embeddings", self._embed)
+        app.router.add_post("/rerank", self._rerank)
         for path in ("/v1/chat/completions", "/completion", "/infill"):
             app.router.add_post(path, self._generate)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
@@ -70,6 +71,11 @@ class LlamaDouble:
     def text(self, ids: list[int]) -> str:
         return " ".join(self.words[i] for i in ids)
 
+    def piece(self, token: int) -> str | list[int]:
+        """A word; one that begins with ``0x`` stands for bytes that are no text by themselves."""
+        word = self.words[token]
+        return list(bytes.fromhex(word[2:])) if word.startswith("0x") else word
+
     async def _body(self, request: web.Request) -> dict[str, Any]:
         body = json.loads(await request.read())
         self.bodies.append((request.path, body))
@@ -85,7 +91,10 @@ class LlamaDouble:
 
     async def _tokenize(self, request: web.Request) -> web.Response:
         body = await self._body(request)
-        return web.json_response({"tokens": self.ids(body["content"], special=body["add_special"])})
+        ids = self.ids(body["content"], special=body["add_special"])
+        if body.get("with_pieces"):
+            return web.json_response({"tokens": [{"id": i, "piece": self.piece(i)} for i in ids]})
+        return web.json_response({"tokens": ids})
 
     async def _detokenize(self, request: web.Request) -> web.Response:
         return web.json_response({"content": self.text((await self._body(request))["tokens"])})
@@ -105,6 +114,19 @@ class LlamaDouble:
             for i, text in enumerate(body["input"])
         ]
         return web.json_response({"data": rows[::-1], "usage": {"prompt_tokens": 2 * len(rows)}})
+
+    async def _rerank(self, request: web.Request) -> web.Response:
+        """The score is the number of words that query and document share, less one; best first."""
+        body = await self._body(request)
+        if self.refuse:
+            return web.Response(status=self.refuse[0], body=self.refuse[1])
+        query = set(body["query"].split())
+        rows = [
+            {"index": i, "relevance_score": len(query & set(text.split())) - 1.0}
+            for i, text in enumerate(body["documents"])
+        ]
+        rows.sort(key=lambda row: -row["relevance_score"])
+        return web.json_response({"results": rows, "usage": {"prompt_tokens": 5 * len(rows)}})
 
     def _prompt_tokens(self, path: str, body: dict[str, Any]) -> int:
         if path == "/v1/chat/completions":

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator
 from ..core.engine import Launch
 from ..core.events import ChoiceEnd, Event, Finished, Started
 from ..core.models import Card
-from ..core.requests import Chat, Complete, Embed, Load, Request
+from ..core.requests import Chat, Complete, Detokenize, Embed, Load, Render, Request, Rerank, Tokenize
 from ..core.usage import Timings, Usage
-from . import chat, complete, embed
+from . import chat, complete, embed, rank, tokens
 from .http import Link
 
 
@@ -27,12 +27,22 @@ class WorkerEngine:
         Raises BadRequest and below for what the caller can mend, WorkerDied when the connection
         breaks, EngineError for everything else that goes wrong in the engine.
         """
-        if isinstance(request, Chat):
-            return chat.run(self._link, self.card, request)
-        if isinstance(request, Complete):
-            return complete.run(self._link, self.card, request)
-        if isinstance(request, Embed):
-            return embed.run(self._link, self.card, request)
+        link, card = self._link, self.card
+        match request:
+            case Chat():
+                return chat.run(link, card, request)
+            case Complete():
+                return complete.run(link, card, request)
+            case Embed():
+                return embed.run(link, card, request)
+            case Rerank():
+                return rank.run(link, card, request)
+            case Tokenize():
+                return tokens.tokenize(link, card, request)
+            case Detokenize():
+                return tokens.detokenize(link, card, request)
+            case Render():
+                return tokens.render(link, card, request)
         return _nothing(request)
 
     async def healthy(self, timeout: float) -> bool:
