@@ -1,0 +1,63 @@
+"""Bodies and objects of /v1/conversations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ....core.json import parse
+from ...fields import Fields, missing, wrong_value
+from .items import REFERENCE, kept_input
+from .names import item_id
+from .requests import read_include, read_metadata
+
+MAX_NEW = 20
+
+
+def _fresh_ids(items: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
+    """An item that comes into a conversation gets an id of its own there."""
+    return [item if item["type"] == REFERENCE else {**item, "id": item_id(item["type"])} for item in items]
+
+
+def _items(fields: Fields) -> list[dict[str, Any]]:
+    fields.items("items", MAX_NEW)
+    return _fresh_ids(kept_input(fields, "items"))
+
+
+def decode_conversation(body: bytes) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """POST /v1/conversations: metadata and first items. Raises BadRequest."""
+    fields = Fields(parse(body or b"{}"))
+    return read_metadata(fields), _items(fields)
+
+
+def decode_conversation_update(body: bytes) -> dict[str, str]:
+    """POST /v1/conversations/{id}: the new metadata. Raises BadRequest."""
+    fields = Fields(parse(body))
+    if "metadata" not in fields.whole_object():
+        missing("metadata", "an object, or null to clear it")
+    return read_metadata(fields)
+
+
+def decode_items(body: bytes) -> list[dict[str, Any]]:
+    """POST /v1/conversations/{id}/items: at most 20 new items. Raises BadRequest."""
+    fields = Fields(parse(body))
+    read_include(fields)
+    items = _items(fields)
+    if not items:
+        wrong_value("items", "at least one item")
+    return items
+
+
+def conversation_object(ident: str, created: float, metadata: dict[str, str]) -> dict[str, Any]:
+    """The conversation as every route shows it."""
+    return {"id": ident, "object": "conversation", "created_at": int(created), "metadata": metadata}
+
+
+def item_list(items: list[dict[str, Any]], *, more: bool) -> dict[str, Any]:
+    """A page of items."""
+    return {
+        "object": "list",
+        "data": items,
+        "first_id": items[0]["id"] if items else None,
+        "last_id": items[-1]["id"] if items else None,
+        "has_more": more,
+    }
