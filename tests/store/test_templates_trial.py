@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 import time
 
 import pytest
 
-from inhouse.core.errors import BadRequest, StoreError
+from inhouse.core.errors import BadRequest, BodyTooLarge, StoreError
 from inhouse.store.templates import sandbox, trial
 
 CHATML = (
@@ -100,3 +101,61 @@ def test_the_child_says_one_word(monkeypatch, capsys, template, word):
     monkeypatch.setattr(sandbox, "_limit", lambda: None)
     sandbox.main()
     assert capsys.readouterr().out == word
+
+
+TALK = {"messages": [{"role": "user", "content": "Hé <b>?"}], "add_generation_prompt": True}
+
+
+def test_one_chat_is_rendered():
+    assert trial.render(CHATML, TALK) == "<|im_start|>user\nHé <b>?<|im_end|>\n<|im_start|>assistant\n"
+    assert trial.render("{{ messages | tojson }}", TALK) == '[{"role": "user", "content": "Hé <b>?"}]'
+    compact = "{{ messages | tojson(separators=(',', ':')) }}"
+    assert trial.render(compact, TALK) == '[{"role":"user","content":"Hé <b>?"}]'
+    assert trial.render("{{ strftime_now('%Y') }}", TALK).isdigit()
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ raise_exception('roles must alternate') }}", "{% for %}", "{{ x | no_such_filter }}"]
+)
+def test_a_rendering_that_fails_is_the_requests_fault_and_says_no_more(template):
+    with pytest.raises(BadRequest, match="cannot be rendered") as caught:
+        trial.render(template, TALK)
+    assert caught.value.param == "template"
+    assert caught.value.detail
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are the kernel's of Linux")
+@pytest.mark.parametrize("what", ["doubles", "recurses", "burrows", "loops"])
+def test_a_rendering_that_runs_away_is_refused(what):
+    template, reason = HOSTILE[what]
+    with pytest.raises(BadRequest, match=reason) as caught:
+        trial.render(template, TALK)
+    assert caught.value.param == "template"
+
+
+def test_a_rendering_has_a_ceiling():
+    with pytest.raises(BadRequest, match="more memory"):
+        trial.render("{{ 'x' * 9000000 }}", TALK)
+    with pytest.raises(BodyTooLarge):
+        trial.render("x", {"messages": "x" * (33 * 2**20)})
+
+
+def test_a_rendering_whose_child_does_not_start_is_said_to_be_that(monkeypatch, tmp_path):
+    monkeypatch.setattr(trial, "CHILD", tmp_path / "absent.py")
+    with pytest.raises(StoreError, match="could not be tried"):
+        trial.render("{{ 1 }}", TALK)
+
+
+@pytest.mark.parametrize(
+    ("template", "word"),
+    [("{{ x }}", "ok"), ("{{ ''.__class__.__mro__ }}", "unsafe"), ("{% if %}", "failed")],
+)
+def test_the_child_renders(monkeypatch, capsys, template, word):
+    order = json.dumps({"template": template, "variables": {"x": "here"}})
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(order.encode())))
+    monkeypatch.setattr(sys, "argv", ["sandbox.py", "render"])
+    monkeypatch.setattr(sandbox, "_limit", lambda: None)
+    sandbox.main()
+    said = json.loads(capsys.readouterr().out)
+    assert said["word"] == word
+    assert (said["text"] == "here") == (word == "ok")

@@ -2,17 +2,23 @@
 
 Run as a file, so it imports nothing of ours and starts quickly. Prints one word: ok, time, memory,
 recursion, range or unsafe. Dying of its limits says the same.
+
+With the argument ``render`` it renders one chat: standard input is ``{"template", "variables"}``, and it
+prints ``{"word", "text"}``, where the word may also be failed, with the reason as the text.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 CPU_SECONDS = 2
 MEMORY = 512 * 2**20
 CEILING = 8 * 2**20
+CHAT_CEILING = 64 * 2**20  # what is rendered may be a long conversation
 
 _TOOL = {
     "type": "function",
@@ -55,27 +61,59 @@ def _environment() -> Any:
     return environment
 
 
+def _tojson(value: Any, indent: int | None = None, separators: Any = None, sort_keys: bool = False) -> str:
+    """JSON as chat templates mean it: nothing is escaped for a page."""
+    kept = tuple(separators) if separators else None
+    return json.dumps(value, ensure_ascii=False, indent=indent, separators=kept, sort_keys=sort_keys)
+
+
 def _word(render: Callable[[], object]) -> str:
     """What to say of one rendering."""
+    return _tried(render)[0]
+
+
+def _tried(render: Callable[[], object]) -> tuple[str, str]:
+    """The word, and why a rendering failed for another reason."""
     from jinja2.exceptions import SecurityError
 
     try:
         render()
     except MemoryError:
-        return "memory"
+        return "memory", ""
     except RecursionError:
-        return "recursion"
+        return "recursion", ""
     except OverflowError:  # the sandbox bounds range()
-        return "range"
+        return "range", ""
     except SecurityError:
-        return "unsafe"
-    except Exception:  # noqa: BLE001 - whatever else it does is the engine's to judge
-        return "ok"
-    return "ok"
+        return "unsafe", ""
+    except Exception as error:  # noqa: BLE001 - whatever else it does is the engine's to judge
+        return "ok", f"{type(error).__name__}: {error}"[:500]
+    return "ok", ""
+
+
+def render_one() -> None:
+    """Render the chat on standard input."""
+    order = json.loads(sys.stdin.buffer.read(CHAT_CEILING))
+    environment = _environment()
+    environment.filters["tojson"] = _tojson
+    environment.globals["strftime_now"] = lambda text: datetime.now().strftime(text)
+    _limit()
+    out: list[str] = []
+    word, why = _tried(
+        lambda: out.append(environment.from_string(order["template"]).render(**order["variables"]))
+    )
+    if word == "ok" and not out:
+        word = "failed"
+    elif out and len(out[0]) > CEILING:
+        word, out = "memory", []
+    json.dump({"word": word, "text": out[0] if out else why}, sys.stdout)
 
 
 def main() -> None:
     """Try the template on standard input."""
+    if sys.argv[1:] == ["render"]:
+        render_one()
+        return
     text = sys.stdin.buffer.read(CEILING).decode("utf-8", "replace")
     environment = _environment()
     _limit()
