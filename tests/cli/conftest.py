@@ -19,7 +19,7 @@ def routes() -> dict[str, Any]:
     """A server with one loaded model that says hello."""
     return {
         "/health": {"status": "ok", "version": "0.1.0"},
-        "/api/version": {"version": "0.1.0"},
+        "/api/version": {"version": "0.33.0", "inhouse": "0.1.0"},
         "/api/tags": {"models": [CARD]},
         "/api/ps": {"models": []},
         "/api/show": {"capabilities": ["completion", "chat"], "model_info": {}, "details": CARD["details"]},

@@ -205,7 +205,7 @@ def test_doctor_fails_when_something_is_missing(api: Api, invoke: Invoke, level:
 
 
 def test_doctor_tells_of_another_version(api: Api, invoke: Invoke) -> None:
-    api.routes |= {"/api/machine": {"findings": []}, "/api/version": {"version": "9"}}
+    api.routes |= {"/api/machine": {"findings": []}, "/api/version": {"version": "0.33.0", "inhouse": "9"}}
     result = invoke("doctor")
     assert result.code == 0
     assert result.out == (

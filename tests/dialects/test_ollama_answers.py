@@ -10,9 +10,20 @@ from typing import Any
 import ollama
 import pytest
 
-from dialects.answers_support import FINISHED, RICH, answer, body, run, token
+from dialects.answers_support import FINISHED, RICH, TIMINGS, USAGE, answer, body, run, token
 from inhouse.core import errors as e
-from inhouse.core.events import ChoiceEnd, Event, Notice, Progress, TextDelta, ToolCallDelta, Vector
+from inhouse.core.events import (
+    ChoiceEnd,
+    Event,
+    Finished,
+    Notice,
+    Progress,
+    Rendered,
+    Started,
+    TextDelta,
+    ToolCallDelta,
+    Vector,
+)
 from inhouse.core.models import Card, Footprint, ModelName
 from inhouse.core.usage import Timings
 from inhouse.dialects.ollama import (
@@ -278,7 +289,9 @@ def test_show_hides_long_arrays_unless_asked():
 
 
 def test_version():
-    assert json.loads(render_version("0.1.0")) == {"version": "0.1.0"}
+    told = json.loads(render_version("0.1.0"))
+    assert told["inhouse"] == "0.1.0"
+    assert tuple(map(int, told["version"].split("."))) >= (0, 6, 4), "what Copilot's client asks for"
 
 
 def test_a_pull_is_a_line_for_each_step_or_only_the_last():
@@ -324,6 +337,37 @@ def test_a_pull_is_a_line_for_each_step_or_only_the_last():
 def test_errors_have_ollamas_texts(error, route, status, text, headers):
     shown = render_error(error, route=route)
     assert (shown.status, json.loads(shown.body), dict(shown.headers)) == (status, {"error": text}, headers)
+
+
+def test_what_a_model_lacks_is_said_in_ollamas_words_and_no_more():
+    shown = render_error(e.Unsupported('"m" does not support thinking', hint="Leave it out.", param="think"))
+    assert json.loads(shown.body) == {"error": '"m" does not support thinking'}
+    assert (shown.status, dict(shown.headers)) == (400, {"x-inhouse-hint": "Leave it out."})
+
+
+@pytest.mark.parametrize("route", ["embed", "embeddings"])
+def test_an_input_of_which_nothing_is_left_has_its_own_text(route):
+    text = json.loads(render_error(e.ContextExceeded(8, 1, param="input"), route=route).body)["error"]
+    assert text == "input after truncation exceeds maximum context length"
+
+
+@pytest.mark.parametrize("decode, base", [(decode_chat, CHAT), (decode_generate, GENERATE)])
+@pytest.mark.parametrize("images", [0, 2])
+def test_a_rendering_is_shown_as_ollama_shows_it(decode, base, images):
+    encoder = decode(json.dumps({**base, "_debug_render_only": True}).encode()).encoder
+    said = [Started(), Rendered("<user>hi", images), Finished(USAGE, TIMINGS)]
+    shown = json.loads(run(encoder, said))
+    assert shown.pop("created_at")
+    counted = {"image_count": images} if images else {}
+    piece = {"message": {"role": "assistant", "content": ""}} if decode is decode_chat else {"response": ""}
+    info = {"rendered_template": "<user>hi", **counted}
+    assert shown == {"model": "Name", **piece, "done": False, "_debug_info": info}
+
+
+def test_a_rendering_without_a_prompt_is_an_error():
+    encoder = decode_chat(json.dumps({**CHAT, "_debug_render_only": True}).encode()).encoder
+    with pytest.raises(e.EngineError, match="rendered no prompt"):
+        run(encoder, [Started(), Finished(USAGE, TIMINGS)])
 
 
 def test_a_long_prompt_is_told_with_both_numbers():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dialects.answers_support import FINISHED, RICH, json_leaves, json_values, rows, run
 from inhouse.core.errors import BadRequest
-from inhouse.core.events import Vector
+from inhouse.core.events import Rendered, Vector
 from inhouse.core.requests import Embed
 from inhouse.dialects.ollama import (
     decode_chat,
@@ -47,7 +47,7 @@ def survives(decode, value) -> None:
         return
     inputs = len(decoded.request.inputs) if isinstance(decoded.request, Embed) else 0
     vectors = [Vector(i, (1.0,)) for i in range(inputs)]
-    assert run(decoded.encoder, [*vectors, *RICH[:-1], FINISHED]).decode("utf-8")
+    assert run(decoded.encoder, [*vectors, *RICH[:-1], Rendered("p"), FINISHED]).decode("utf-8")
 
 
 @pytest.mark.parametrize("decode", DECODERS.values(), ids=["chat", "generate", "embed", "embeddings"])

@@ -12,6 +12,7 @@ from dialects.test_fields_images import b64, png
 from inhouse.core.errors import BadRequest
 from inhouse.core.messages import (
     Format,
+    Grammar,
     Image,
     Message,
     Reasoning,
@@ -19,9 +20,10 @@ from inhouse.core.messages import (
     Text,
     Tool,
     ToolCall,
+    ToolChoice,
     ToolResult,
 )
-from inhouse.core.requests import Chat, Complete, Embed, Load, LoadOptions, Unload
+from inhouse.core.requests import Chat, Complete, Embed, Load, LoadOptions, Render, Unload
 from inhouse.dialects.ollama import (
     PullOrder,
     ShowOrder,
@@ -172,7 +174,6 @@ def test_options_of_the_wrong_type_are_refused_in_ollamas_words(option, text):
         {"stop": [str(i) for i in range(65)]},
         {"stop": ["x" * 1025]},
         {"main_gpu": 0},
-        {"num_keep": 24},
         {"draft_num_predict": 8},
     ],
 )
@@ -182,8 +183,9 @@ def test_options_out_of_range_or_without_effect_here_are_refused(option):
 
 
 def test_options_that_ollama_forgot_are_noted():
-    decoded = decode_chat(body(CHAT, {"options": {"mirostat": 1, "nonsense": [1], "top_k": 5}}))
-    assert decoded.noted == ("options.mirostat", "options.nonsense")
+    options = {"mirostat": 1, "nonsense": [1], "top_k": 5, "num_keep": 24}
+    decoded = decode_chat(body(CHAT, {"options": options}))
+    assert sorted(decoded.noted) == ["options.mirostat", "options.nonsense", "options.num_keep"]
 
 
 @pytest.mark.parametrize(
@@ -232,9 +234,86 @@ def test_tools_and_formats():
     schema = {"type": "object", "properties": {"a": {"type": ["string", "null"]}}}
     tool = {"type": None, "function": {"name": "ns.f", "description": "d", "parameters": schema}}
     assert chat(tools=[tool]).tools == (Tool("ns.f", "d", schema),)
-    assert chat(format="json").format == Format("json")
+    assert chat(format="json").format == Format("json", param="format")
     assert chat(format="").format is None
-    assert chat(format=schema).format == Format("schema", schema)
+    assert chat(format=schema).format == Format("schema", schema, param="format")
+    assert chat(format=schema, format_enforcement="after").format == Format(
+        "schema", schema, after=True, param="format"
+    )
+    assert chat(format=schema, format_enforcement="strict").format == chat(format=schema).format
+
+
+@pytest.mark.parametrize("kind", ["gbnf", "lark", "regex"])
+def test_a_grammar_instead_of_a_format(kind):
+    given = {"kind": kind, "text": "[a-z]+"}
+    wanted = Format("grammar", grammar=Grammar(kind, "[a-z]+"), param="grammar")
+    assert chat(grammar=given).format == wanted
+    assert generate(grammar=given).format == wanted
+    assert generate(grammar=given, raw=True).format == wanted
+
+
+@pytest.mark.parametrize(
+    "given, choice",
+    [
+        (None, ToolChoice()),
+        ("auto", ToolChoice()),
+        ("none", ToolChoice("none")),
+        ("required", ToolChoice("required")),
+        ({"type": "function", "function": {"name": "f"}}, ToolChoice("required", "f")),
+        ({"function": {"name": "f"}}, ToolChoice("required", "f")),
+    ],
+)
+def test_the_choice_of_a_tool(given, choice):
+    tools = [{"function": {"name": "e"}}, {"function": {"name": "f"}}]
+    assert chat(tools=tools, tool_choice=given).tool_choice == choice
+
+
+def test_formats_are_refused_in_ollamas_words():
+    text = refusal(decode_chat, CHAT, {"format": "xml"}).message
+    assert text == r'invalid format: "\"xml\""; expected "json" or a valid JSON Schema object'
+    assert len(refusal(decode_chat, CHAT, {"format": "x" * 999}).message) < 100
+
+
+def test_only_rendering():
+    asked = {"think": True, "options": {"num_ctx": 512}, "keep_alive": 5}
+    for decode, base, request in (
+        (decode_chat, CHAT, chat(**asked)),
+        (decode_generate, GENERATE, generate(**asked)),
+        (decode_generate, {**GENERATE, "template": "{{ .Prompt }}"}, None),
+    ):
+        decoded = decode(body(base, asked, {"_debug_render_only": True}))
+        assert isinstance(decoded.request, Render)
+        assert (decoded.request.model, decoded.request.keep_alive) == ("m", 5.0)
+        assert decoded.request.load == LoadOptions(context_length=512)
+        assert not decoded.encoder.streaming
+        assert request in (None, decoded.request.chat)
+    assert decoded.request.chat.template == "{{ .Prompt }}"
+    raw = decode_generate(body(GENERATE, {"raw": True, "_debug_render_only": True})).request
+    assert isinstance(raw, Render)
+    assert raw.chat.prompt == "Why?"
+    loads = decode_chat(body({"model": "m", "_debug_render_only": True})).request
+    assert loads == Load(model="m")
+
+
+def test_a_template_of_the_request_is_kept_as_it_came():
+    request = generate(template="{{ .System }}{{ .Prompt }}", system="Be brief.", context=[1])
+    assert isinstance(request, Chat)
+    assert request.template == "{{ .System }}{{ .Prompt }}"
+    assert request.messages[0].text == "Be brief."
+    assert request.context == (1,)
+    assert generate(template="").template is None
+
+
+def test_an_embedding_may_read_as_little_as_one_token():
+    def load(**options):
+        return decode_embed(body({"model": "m", "input": "a", "options": options})).request.load
+
+    assert load(num_ctx=1).context_length == 1
+    assert load(num_ctx=3).context_length == 3
+    assert load().context_length is None
+    text = refusal(decode_embed, {"model": "m", "input": "a"}, {"options": {"num_ctx": 0}}).message
+    assert text == "input after truncation exceeds maximum context length"
+    assert decode_embed(body({"model": "m", "options": {"num_ctx": 0}})).request == Load(model="m")
 
 
 @pytest.mark.parametrize("think", [None, True, False, "low", "medium", "high", "max"])
@@ -282,7 +361,10 @@ def test_generate_through_the_template():
 def test_generate_raw_and_with_a_suffix():
     raw = generate(raw=True, system="", format="json", truncate=False)
     assert raw == Complete(
-        model="m", prompts=("Why?",), format=Format("json"), sampling=Sampling(fallback=DEFAULTS)
+        model="m",
+        prompts=("Why?",),
+        format=Format("json", param="format"),
+        sampling=Sampling(fallback=DEFAULTS),
     )
     filled = generate(prompt="", suffix="end", logprobs=True)
     assert isinstance(filled, Complete)
@@ -330,12 +412,35 @@ BAD = [
     (decode_chat, CHAT, {"stream": 1}, "stream"),
     (decode_chat, CHAT, {"logprobs": 1}, "logprobs"),
     (decode_chat, CHAT, {"shift": "no"}, "shift"),
-    (decode_chat, CHAT, {"_debug_render_only": True}, "_debug_render_only"),
+    (decode_chat, CHAT, {"_debug_render_only": 1}, "_debug_render_only"),
+    (decode_chat, CHAT, {"tool_choice": "any"}, "tool_choice"),
+    (decode_chat, CHAT, {"tool_choice": "required"}, "tool_choice"),
+    (decode_chat, CHAT, {"tool_choice": {"type": "mcp"}}, "tool_choice"),
+    (decode_chat, CHAT, {"tool_choice": {"function": {}}}, "tool_choice.function.name"),
+    (decode_chat, CHAT, {"tool_choice": {"function": {"name": "g"}}}, "tool_choice"),
+    (
+        decode_chat,
+        CHAT,
+        {"tools": [{"function": {"name": "f"}}], "tool_choice": {"function": {"name": "g"}}},
+        "tool_choice.function.name",
+    ),
+    (decode_chat, CHAT, {"grammar": {"kind": "abnf", "text": "x"}}, "grammar.kind"),
+    (decode_chat, CHAT, {"grammar": {"text": "x"}}, "grammar.kind"),
+    (decode_chat, CHAT, {"grammar": {"kind": "regex"}}, "grammar.text"),
+    (decode_chat, CHAT, {"grammar": {"kind": "regex", "text": "x" * 70_000}}, "grammar.text"),
+    (decode_chat, CHAT, {"grammar": {"kind": "regex", "text": "x"}, "format": "json"}, "grammar"),
+    (decode_chat, CHAT, {"format": "json", "format_enforcement": "after"}, "format_enforcement"),
+    (decode_chat, CHAT, {"format_enforcement": "after"}, "format_enforcement"),
+    (decode_chat, CHAT, {"format": {}, "format_enforcement": "later"}, "format_enforcement"),
     (decode_generate, GENERATE, {"prompt": ["a"]}, "prompt"),
     (decode_generate, GENERATE, {"context": [-1]}, "context[0]"),
     (decode_generate, GENERATE, {"context": ["a"]}, "context[0]"),
-    (decode_generate, GENERATE, {"template": "x"}, "template"),
+    (decode_generate, GENERATE, {"template": "x" * (2**20 + 1)}, "template"),
     (decode_generate, GENERATE, {"template": 5}, "template"),
+    (decode_generate, GENERATE, {"template": "x", "images": [IMAGE]}, "images"),
+    (decode_generate, GENERATE, {"template": "x", "suffix": "y"}, "template"),
+    (decode_generate, GENERATE, {"_debug_render_only": True, "suffix": "y"}, "_debug_render_only"),
+    (decode_embed, {"model": "m"}, {"input": "a", "options": {"num_ctx": 0}}, "options.num_ctx"),
     (decode_generate, GENERATE, {"width": 5}, "width"),
     (decode_generate, GENERATE, {"raw": True, "images": [IMAGE]}, "images"),
     (decode_generate, GENERATE, {"raw": True, "think": True}, "think"),
@@ -368,6 +473,11 @@ def test_unknown_levels_of_thinking_are_refused_in_ollamas_words(value):
     message = refusal(decode_chat, CHAT, {"think": value}).message
     assert message.startswith('invalid think value: "')
     assert len(message) < 200
+
+
+def test_thinking_is_no_number():
+    text = 'think must be a boolean or string ("high", "medium", "low", "max", true, or false)'
+    assert refusal(decode_chat, CHAT, {"think": 5}).message == text
 
 
 @pytest.mark.parametrize("top", [-1, 21, 2**63])
@@ -413,6 +523,10 @@ def test_name_is_an_old_alias_of_model():
         assert decode_show(raw) == ShowOrder("smollm2", False)
         assert decode_pull(raw) == PullOrder("smollm2", True)
     assert decode_show(b'{"model": "m", "verbose": true}').verbose
+    shown = decode_show(b'{"model": "m", "system": "x", "options": {"top_k": 3, "mirostat": 1}}')
+    assert (shown.system, shown.options) == ("x", {"top_k": 3})
+    with pytest.raises(BadRequest, match='option "top_k" must be of type integer'):
+        decode_show(b'{"model": "m", "options": {"top_k": "many"}}')
     assert not decode_pull(b'{"model": "m", "stream": false, "insecure": false}').stream
 
 

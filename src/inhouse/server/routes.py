@@ -12,7 +12,7 @@ from .answers import Receive, Scope, Send
 from .documents import docs_page, openapi_document
 from .generate import Generate
 from .health import health, metrics, root
-from .manage import jobs, models, state, upkeep, uploads
+from .manage import jobs, models, ollama_rest, state, upkeep, uploads
 
 if TYPE_CHECKING:
     from .manage.services import Services
@@ -103,6 +103,19 @@ ROUTES: tuple[Row, ...] = (
     Row(("POST",), "/api/copy", models.copy, "Ollama", "Copy a model", "OllamaCopy"),
     Row(("DELETE",), "/api/delete", models.delete, "Ollama", "Delete a model", "OllamaName"),
     Row(_READ, "/api/version", state.version, "Ollama", "Version"),
+    Row(_READ, "/api/status", ollama_rest.status, "Ollama", "That there is no cloud here"),
+    Row(("POST",), "/api/me", ollama_rest.account, "Ollama", "The account at ollama.com: there is none"),
+    Row(("POST",), "/api/signout", ollama_rest.signout, "Ollama", "The same"),
+    Row(("DELETE",), "/api/user/keys/{key}", ollama_rest.signout, "Ollama", "The same, old form"),
+    Row(("POST",), "/api/experimental/web_search", ollama_rest.web_search, "Ollama", "Refused"),
+    Row(("POST",), "/api/experimental/web_fetch", ollama_rest.web_fetch, "Ollama", "Refused"),
+    Row(
+        _READ,
+        "/api/experimental/model-recommendations",
+        ollama_rest.recommendations,
+        "Ollama",
+        "ollama.com's recommendations: none",
+    ),
     Row(_READ, "/api/machine", state.machine, "Inhouse", "Hardware, engines and findings"),
     Row(_READ, "/api/store", upkeep.disk, "Inhouse", "How much space which model takes"),
     Row(_READ, "/api/foreign", upkeep.foreign, "Inhouse", "Models in other programs' stores"),

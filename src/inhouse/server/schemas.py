@@ -36,6 +36,9 @@ _OLLAMA: dict[str, Any] = {
     "top_logprobs": (_INT, "Alternatives per token.", {"minimum": 0, "maximum": 20}),
     "truncate": (_BOOL, "Drop the oldest messages when the prompt is too long (default true).", {}),
     "shift": (_BOOL, "Whether a prompt that is too long may be shortened (default true).", {}),
+    "grammar": (_OBJ, "kind (gbnf, lark, regex) and text, instead of format (extension).", {}),
+    "format_enforcement": (_STRING, "after: check what cannot be enforced (extension).", {}),
+    "_debug_render_only": (_BOOL, "Only show the prompt that the model would read.", {}),
 }
 _MESSAGES: Any = (_LIST, "The conversation so far.", {"items": {"type": _OBJ}})
 _TOOLS: Any = (_LIST, "Functions the model may call.", {"items": {"type": _OBJ}})
@@ -80,13 +83,22 @@ _FIELDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         },
         ("model", "input"),
     ),
-    "OllamaChat": ({**_OLLAMA, "messages": _MESSAGES, "tools": _TOOLS}, ("model",)),
+    "OllamaChat": (
+        {
+            **_OLLAMA,
+            "messages": _MESSAGES,
+            "tools": _TOOLS,
+            "tool_choice": ([_STRING, _OBJ], "auto, none, required, or a named function (extension).", {}),
+        },
+        ("model",),
+    ),
     "OllamaGenerate": (
         {
             **_OLLAMA,
             "prompt": (_STRING, "The prompt; empty loads the model, or unloads it with keep_alive 0.", {}),
             "suffix": (_STRING, "Text after the gap (fill in the middle).", {}),
             "system": (_STRING, "System message.", {}),
+            "template": (_STRING, "Chat template instead of the model's, Go or Jinja.", {}),
             "raw": (_BOOL, "Use the prompt as it is, without a template.", {}),
             "context": (_LIST, "Token ids that an earlier answer returned.", {"items": {"type": _INT}}),
             "images": (_LIST, "Base64 images, for models that see.", {"items": {"type": _STRING}}),
@@ -114,7 +126,15 @@ _FIELDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         ("model",),
     ),
     "OllamaName": ({"model": _MODEL}, ("model",)),
-    "OllamaShow": ({"model": _MODEL, "verbose": (_BOOL, "Long arrays too.", {})}, ("model",)),
+    "OllamaShow": (
+        {
+            "model": _MODEL,
+            "verbose": (_BOOL, "Long arrays too.", {}),
+            "system": (_STRING, "Shown as if the model had it.", {}),
+            "options": (_OBJ, "Shown as if the model had them.", {}),
+        },
+        ("model",),
+    ),
     "OllamaPull": (
         {
             "model": _MODEL,

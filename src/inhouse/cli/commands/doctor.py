@@ -48,7 +48,7 @@ def _ask(settings: config.Config) -> tuple[dict[str, Any], int]:
     try:
         client = server.connect(settings)
         answer = dict(client.get("/api/machine", timeout=60.0))
-        version = client.get("/api/version")["version"]
+        version = client.get("/api/version").get("inhouse")
     except ServerUnreachable as error:
         return {"findings": [_finding("error", error.message, error.detail, error.hint)]}, 4
     except NotFound as error:

@@ -1,11 +1,12 @@
-"""Encoders without a stream: /api/embed, /api/embeddings, and loading or unloading by an empty prompt."""
+"""Encoders without a stream: /api/embed, /api/embeddings, loading or unloading by an empty prompt, and
+what ``_debug_render_only`` shows."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ...core.errors import InhouseError
-from ...core.events import Event, Finished
+from ...core.errors import EngineError, InhouseError
+from ...core.events import Event, Finished, Rendered
 from ..fold import Fold, warnings_of
 from ..wire import dumps
 from .errors import error_text
@@ -90,4 +91,33 @@ class LoadAnswer(OneBody):
             **self._shape.text(""),
             "done": True,
             "done_reason": self.reason,
+        }
+
+
+class RenderAnswer(OneBody):
+    """``_debug_render_only``: the prompt that the model would have read. Raises EngineError without one."""
+
+    def __init__(self, model: str, shape: Shape, stamper: Stamper | None = None) -> None:
+        super().__init__(model)
+        self._shape = shape
+        self._stamp = stamper or Stamper()
+        self._rendered: Rendered | None = None
+
+    def feed(self, event: Event) -> bytes:
+        if isinstance(event, Rendered):
+            self._rendered = event
+        return super().feed(event)
+
+    def _body(self, finished: Finished) -> dict[str, Any]:
+        if self._rendered is None:
+            raise EngineError("The engine rendered no prompt.", hint="Try again.")
+        info: dict[str, Any] = {"rendered_template": self._rendered.prompt}
+        if self._rendered.images:
+            info["image_count"] = self._rendered.images
+        return {
+            "model": self._model,
+            "created_at": self._stamp().decode(),
+            **self._shape.text(""),
+            "done": False,  # nothing was generated, and Ollama says so
+            "_debug_info": info,
         }

@@ -21,6 +21,9 @@ _STATUS: dict[type[e.InhouseError], int] = {
     e.Cancelled: 499,
 }
 _EMBED_ROUTES = ("embed", "embeddings")
+_AROUND = 2  # the tokens before and after a text: where no more fit, nothing of the text is left
+NO_ROOM = "input after truncation exceeds maximum context length"
+_LACKS = " does not support "
 
 
 def error_text(error: e.InhouseError, route: str = "") -> str:
@@ -29,7 +32,11 @@ def error_text(error: e.InhouseError, route: str = "") -> str:
         if route in _EMBED_ROUTES:
             return f'model "{error.model}" not found, try pulling it first'
         return f'model "{error.model}" not found' if route == "copy" else error.message
+    if isinstance(error, e.Unsupported) and _LACKS in error.message:
+        return error.message  # '"m" does not support thinking': the whole text is matched on
     if isinstance(error, e.ContextExceeded) and route in _EMBED_ROUTES:
+        if error.context_length <= _AROUND:
+            return NO_ROOM
         counts = f"{error.prompt_tokens} tokens, the context holds {error.context_length}"
         return f"the input length exceeds the context length ({counts})"
     if isinstance(error, e.QueueFull):
@@ -48,10 +55,12 @@ def render_error(error: e.InhouseError, *, route: str = "") -> ErrorAnswer:
 
 
 def advice_of(error: e.InhouseError) -> str:
-    """What a missing model's error knows better than that it is missing; for our own command line.
+    """What an error advises where clients match on its whole text, so that the advice rides beside it.
 
-    Clients match on the text, so it rides beside it.
+    For a missing model only what is better than that it is missing.
     """
-    if not isinstance(error, e.ModelNotFound) or error.hint == e.ModelNotFound(error.model).hint:
-        return ""
-    return error.hint[:1000] if error.hint.isascii() and error.hint.isprintable() else ""
+    if isinstance(error, e.ModelNotFound):
+        told = error.hint != e.ModelNotFound(error.model).hint
+    else:
+        told = isinstance(error, e.Unsupported) and _LACKS in error.message
+    return error.hint[:1000] if told and error.hint.isascii() and error.hint.isprintable() else ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from ...core.create import COMPATIBLE, OPTIONS, option
 from ...core.errors import BadRequest, InhouseError
 from ...core.models import Card
 from ..wire import dumps
@@ -54,8 +55,13 @@ class PullOrder:
 
 @dataclass(frozen=True, slots=True)
 class ShowOrder:
+    """``system`` and ``options`` are shown as if the model had them, ``called`` as its base name."""
+
     model: str
     verbose: bool
+    system: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    called: str = ""
 
 
 def decode_name(body: bytes) -> str:
@@ -66,7 +72,9 @@ def decode_name(body: bytes) -> str:
 def decode_show(body: bytes) -> ShowOrder:
     """POST /api/show. Raises BadRequest."""
     fields = read_body(body)
-    return ShowOrder(read_model(fields), fields.flag("verbose", False))
+    given = fields.object("options") or {}
+    options = {name: option(name, value) for name, value in given.items() if name in OPTIONS}
+    return ShowOrder(read_model(fields), fields.flag("verbose", False), fields.text("system") or "", options)
 
 
 def decode_copy(body: bytes) -> tuple[str, str]:
@@ -136,8 +144,9 @@ def _own(card: Card, *, paths: bool) -> dict[str, Any]:
 
 
 def render_version(version: str) -> bytes:
-    """GET /api/version."""
-    return dumps({"version": version})
+    """GET /api/version. ``version`` there is the Ollama that is followed, since clients hold theirs
+    against it and refuse an older server; ours is beside it."""
+    return dumps({"version": ".".join(map(str, COMPATIBLE)), "inhouse": version})
 
 
 def render_tags(cards: Iterable[Card], *, paths: bool = False) -> bytes:

@@ -1,4 +1,4 @@
-"""Messages, tools and format of /api/chat -> core values.
+"""Messages and tools of /api/chat -> core values.
 
 A tool result may name its call by ``tool_call_id``, by ``tool_name`` (all that Ollama's Python client
 can send) or not at all: then it answers the oldest call that is still open.
@@ -7,8 +7,18 @@ can send) or not at all: then it answers the oldest call that is still open.
 from __future__ import annotations
 
 from ...core.errors import BadRequest
-from ...core.messages import Format, Image, Message, Part, Reasoning, Text, Tool, ToolCall, ToolResult
-from ..fields import Fields, check_text, missing, wrong_type, wrong_value
+from ...core.messages import (
+    Image,
+    Message,
+    Part,
+    Reasoning,
+    Text,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
+from ..fields import Fields, check_text, missing, wrong_value
 from ..images import MAX_IMAGES, from_base64
 from ..roles import MAX_CALLS, MAX_MESSAGES, ROLES
 from ..schemas import check_schema, nested_objects
@@ -106,19 +116,25 @@ def read_tools(body: Fields) -> tuple[Tool, ...]:
     return tuple(tools)
 
 
-def read_format(body: Fields) -> Format | None:
-    """``"json"``, a JSON Schema object, or nothing (also ``""``)."""
-    value = body.get("format")
-    if value is None or value == "":
-        return None
-    if value == "json":
-        return Format("json")
-    if isinstance(value, dict):
-        check_schema(value, "format")
-        return Format("schema", value)
-    if isinstance(value, str):
-        wrong_value("format", '"json" or a JSON schema', value)
-    wrong_type("format", '"json" or a JSON schema', value)
+def read_tool_choice(body: Fields, tools: tuple[Tool, ...]) -> ToolChoice:
+    """Our own ``tool_choice``: ``auto``, ``none``, ``required`` or ``{"function": {"name": ...}}``."""
+    value = body.get("tool_choice")
+    if value is None:
+        return ToolChoice()
+    if not isinstance(value, dict):
+        mode = body.choice("tool_choice", "auto", "none", "required")
+        choice = ToolChoice(mode or "auto")  # type: ignore[arg-type]  # one of the three
+    else:
+        named = body.mapping("tool_choice")
+        function = named.mapping("function") if named else None
+        if named is None or function is None or named.text("type") not in (None, "", "function"):
+            wrong_value("tool_choice", "'auto', 'none', 'required' or a function by its name")
+        choice = ToolChoice("required", function.required_text("name"))
+    if choice.mode == "required" and not tools:
+        wrong_value("tool_choice", "'auto' or 'none' without tools")
+    if choice.name is not None and choice.name not in {tool.name for tool in tools}:
+        wrong_value("tool_choice.function.name", "the name of one of the tools", choice.name)
+    return choice
 
 
 def read_think(body: Fields) -> bool | str | None:
@@ -127,7 +143,10 @@ def read_think(body: Fields) -> bool | str | None:
     if value is None or isinstance(value, bool):
         return value
     if not isinstance(value, str):
-        wrong_type("think", "true, false or a level", value)
+        raise BadRequest(
+            'think must be a boolean or string ("high", "medium", "low", "max", true, or false)',
+            param="think",
+        )
     if value not in ("low", "medium", "high", "max"):
         shown = value if len(value) <= 40 and value.isprintable() else "..."
         raise BadRequest(

@@ -17,6 +17,7 @@ from ..fields import INT32_MAX, Fields, engine_seed, wrong_value
 MAX_STOPS = 64
 MAX_STOP_CHARS = 1024
 MIN_CONTEXT = 4
+_DRAFTED = 4  # what Ollama means when draft_num_predict is not said
 DEFAULTS = Sampling(
     temperature=0.8,
     top_p=0.9,
@@ -30,29 +31,29 @@ DEFAULTS = Sampling(
 )
 
 
-def read_options(body: Fields) -> tuple[LoadOptions, Sampling]:
-    """Both halves of ``options``. Raises BadRequest; Unsupported for what cannot be done here."""
+def read_options(body: Fields, *, least: int = MIN_CONTEXT) -> tuple[LoadOptions, Sampling]:
+    """Both halves of ``options``; a context is at least ``least`` tokens.
+
+    Raises BadRequest; Unsupported for what cannot be done here.
+    """
     options = body.mapping("options") or Fields({}, "options")
     options.refuse("main_gpu", why="The engine spreads a model over the GPUs by itself.")
-    _refuse_beyond(options, "num_keep", 4, "Nothing is cut out of a running context here.")
-    _refuse_beyond(options, "draft_num_predict", 4, "It belongs to a model: set it when creating one.")
-    return _load_options(options), _sampling(options)
+    _whole(options, "num_keep", -(2**63), 2**63 - 1)
+    options.note("num_keep")  # what to keep of a context that is cut: none is ever cut while it runs
+    drafted = _whole(options, "draft_num_predict", -(2**63), 2**63 - 1)
+    if drafted not in (None, 0, _DRAFTED):
+        options.refuse("draft_num_predict", why="It belongs to a model: set it when creating one.")
+    options.note("draft_num_predict")
+    return _load_options(options, least), _sampling(options)
 
 
-def _refuse_beyond(options: Fields, name: str, default: int, why: str) -> None:
-    value = _whole(options, name, -(2**63), 2**63 - 1)
-    if value not in (None, 0, default):
-        options.refuse(name, why=why)
-    options.note(name)
-
-
-def _load_options(options: Fields) -> LoadOptions:
+def _load_options(options: Fields, least: int) -> LoadOptions:
     context = _whole(options, "num_ctx", 0, INT32_MAX)
     use_mmap = options.get("use_mmap")
     if use_mmap is not None and not isinstance(use_mmap, bool):
         _wrong_type("use_mmap", "boolean")
     return LoadOptions(
-        context_length=max(MIN_CONTEXT, context) if context else None,
+        context_length=max(least, context) if context else None,
         batch=_whole(options, "num_batch", 0, INT32_MAX) or None,
         gpu_layers=_whole(options, "num_gpu", -1, INT32_MAX),
         threads=_whole(options, "num_thread", 0, 4096) or None,

@@ -5,16 +5,26 @@ from __future__ import annotations
 from ...core.errors import BadRequest
 from ...core.json import parse
 from ...core.messages import Message, Part, Sampling, Text
-from ...core.requests import Chat, Complete, Embed, Load, LoadOptions, Request, Unload
+from ...core.requests import Chat, Complete, Embed, Load, LoadOptions, Render, Request, Unload
 from ..codec import Decoded
 from ..fields import INT32_MAX, Fields, check_whole
 from .answers import Lines, Whole
-from .embeddings import EmbedAnswer, EmbeddingAnswer, LoadAnswer
-from .messages import read_format, read_images, read_logprobs, read_messages, read_think, read_tools
+from .embeddings import EmbedAnswer, EmbeddingAnswer, LoadAnswer, RenderAnswer
+from .errors import NO_ROOM
+from .formats import read_format
+from .messages import (
+    read_images,
+    read_logprobs,
+    read_messages,
+    read_think,
+    read_tool_choice,
+    read_tools,
+)
 from .options import read_options
 from .shapes import GenerateShape, Shape
 
 MAX_INPUTS = 2048
+MAX_TEMPLATE = 2**20
 
 
 def read_body(body: bytes) -> Fields:
@@ -51,15 +61,16 @@ def decode_chat(body: bytes) -> Decoded:
     """POST /api/chat. Without messages it only loads the model, or unloads it with keep_alive 0."""
     fields = read_body(body)
     model = read_model(fields)
-    fields.refuse("_debug_render_only", False)
     load, sampling = read_options(fields)
-    stream = fields.flag("stream", True)
+    stream, render_only = fields.flag("stream", True), fields.flag("_debug_render_only", False)
+    tools = read_tools(fields)
     request = Chat(
         model=model,
         load=load,
         keep_alive=fields.duration("keep_alive"),
         messages=read_messages(fields),
-        tools=read_tools(fields),
+        tools=tools,
+        tool_choice=read_tool_choice(fields, tools),
         format=read_format(fields),
         sampling=sampling,
         logprobs=read_logprobs(fields),
@@ -68,11 +79,18 @@ def decode_chat(body: bytes) -> Decoded:
     )
     if not request.messages:
         return _load_only(fields, model, Shape(), load)
+    if render_only:
+        return Decoded(_rendering(request), RenderAnswer(model, Shape()), fields.noted())
     return Decoded(request, (Lines if stream else Whole)(model, Shape()), fields.noted())
 
 
+def _rendering(chat: Chat) -> Render:
+    return Render(model=chat.model, load=chat.load, keep_alive=chat.keep_alive, chat=chat)
+
+
 def decode_generate(body: bytes) -> Decoded:
-    """POST /api/generate: through the model's chat template, raw, or filling in before a suffix.
+    """POST /api/generate: through the model's chat template or one of the request, raw, or filling in
+    before a suffix.
 
     An empty prompt only loads or unloads; with a suffix it is a real one.
     """
@@ -80,28 +98,44 @@ def decode_generate(body: bytes) -> Decoded:
     model = read_model(fields)
     _refuse_in_generate(fields)
     load, sampling = read_options(fields)
-    stream = fields.flag("stream", True)
+    stream, render_only = fields.flag("stream", True), fields.flag("_debug_render_only", False)
     prompt = fields.text("prompt") or ""
     raw, suffix = fields.flag("raw", False), fields.text("suffix") or ""
     if raw or suffix:
-        request: Request = _complete(fields, model, load, sampling)
+        request: Chat | Complete = _complete(fields, model, load, sampling)
     else:
         request = _chat(fields, model, load, sampling)
     shape = GenerateShape(context=not raw and not suffix)
     if not prompt and not suffix:
         return _load_only(fields, model, shape, load)
+    if render_only:
+        if suffix:
+            fields.refuse("_debug_render_only", why="What surrounds a gap is put together by the engine.")
+        return Decoded(_rendering(_as_chat(request)), RenderAnswer(model, shape), fields.noted())
     return Decoded(request, (Lines if stream else Whole)(model, shape), fields.noted())
 
 
+def _as_chat(request: Chat | Complete) -> Chat:
+    """A raw prompt as a chat that is rendered already."""
+    if isinstance(request, Chat):
+        return request
+    prompt = str(request.prompts[0])
+    message = Message("user", (Text(prompt),))
+    return Chat(
+        model=request.model,
+        load=request.load,
+        keep_alive=request.keep_alive,
+        messages=(message,),
+        prompt=prompt,
+    )
+
+
 def _refuse_in_generate(fields: Fields) -> None:
-    fields.refuse("_debug_render_only", False)
     for name in ("width", "height", "steps"):
         fields.refuse(name, why="image generation models are not currently supported")
     raw = fields.flag("raw", False)
     if raw and (fields.text("template") or fields.text("system") or fields.items("context", INT32_MAX)):
         raise BadRequest("raw mode does not support template, system, or context", param="raw")
-    fields.text("template")
-    fields.refuse("template", "", why="The model's own chat template is used; for another, send raw: true.")
 
 
 def _complete(fields: Fields, model: str, load: LoadOptions, sampling: Sampling) -> Complete:
@@ -113,6 +147,8 @@ def _complete(fields: Fields, model: str, load: LoadOptions, sampling: Sampling)
     suffix = fields.text("suffix") or None
     if suffix is not None:
         fields.refuse("raw", False, why="A suffix needs the model's own fill-in format.")
+        fields.text("template")
+        fields.refuse("template", "", why="A suffix needs the model's own fill-in format.")
     return Complete(
         model=model,
         load=load,
@@ -127,7 +163,9 @@ def _complete(fields: Fields, model: str, load: LoadOptions, sampling: Sampling)
 
 
 def _chat(fields: Fields, model: str, load: LoadOptions, sampling: Sampling) -> Chat:
-    system = fields.text("system")
+    system, template = fields.text("system"), fields.text("template", longest=MAX_TEMPLATE) or None
+    if template is not None:
+        fields.refuse("images", [], why="A template of the request has no place for them.")
     parts: tuple[Part, ...] = (Text(fields.text("prompt") or ""), *read_images(fields))
     messages = (Message("system", (Text(system),)),) if system else ()
     context = tuple(
@@ -146,15 +184,21 @@ def _chat(fields: Fields, model: str, load: LoadOptions, sampling: Sampling) -> 
         truncate=_truncate(fields),
         context=context or None,
         want_context=True,
+        template=template,
     )
 
 
 def decode_embed(body: bytes) -> Decoded:
-    """POST /api/embed. An empty input only loads the model and gives no vectors."""
+    """POST /api/embed. An empty input only loads the model and gives no vectors.
+
+    Here a context may be as small as one token, since it says how much of an input is read.
+    """
     fields = read_body(body)
     model = read_model(fields)
-    load, _ = read_options(fields)
+    load, _ = read_options(fields, least=1)
     inputs = _inputs(fields)
+    if inputs and (fields.object("options") or {}).get("num_ctx") == 0:
+        raise BadRequest(NO_ROOM, hint="Leave num_ctx out.", param="options.num_ctx")
     keep_alive = fields.duration("keep_alive")
     dimensions = fields.whole("dimensions", 0, INT32_MAX) or None
     truncate = fields.flag("truncate", True)

@@ -20,6 +20,8 @@ from ..answers import Info, Receive, Scope, Send
 if TYPE_CHECKING:
     from .services import Services
 
+_COPILOT = "GitHubCopilotChat/"  # shows the base name of the weights where users know the model's name
+
 
 async def answered(
     scope: Scope, send: Send, work: Awaitable[bytes], render: Callable[[InhouseError], ErrorAnswer]
@@ -69,6 +71,8 @@ async def show(services: Services, scope: Scope, receive: Receive, send: Send) -
 
     async def work() -> bytes:
         asked = ollama.decode_show(body)
+        if (answers.header(scope, b"user-agent") or "").startswith(_COPILOT):
+            asked = replace(asked, called=asked.model)
         return await asyncio.to_thread(_shown, services, asked, services.trusts(scope))
 
     await answered(scope, send, work(), ollama.render_error)
@@ -78,6 +82,12 @@ def _shown(services: Services, asked: ollama.ShowOrder, paths: bool) -> bytes:
     card = services.catalog.resolve(asked.model)
     if asked.verbose:
         card = replace(card, metadata=services.store.metadata(card))
+    if asked.called:
+        card = replace(card, metadata={**card.metadata, "general.basename": asked.called})
+    if asked.system:
+        card = replace(card, system=asked.system)
+    if asked.options:
+        card = replace(card, defaults={**card.defaults, **asked.options})
     return ollama.render_show(
         card,
         verbose=asked.verbose,
