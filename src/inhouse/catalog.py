@@ -106,8 +106,8 @@ def dress(request: Request, card: Card, *, keep_alive: float = 0.0) -> Request:
         stay = max(request.pin, keep_alive if stay is None else stay)
     request = dataclasses.replace(request, load=_load(request.load, card), keep_alive=stay)
     if isinstance(request, Render):
-        return dataclasses.replace(request, chat=_greeted(request.chat, card))
-    return _greeted(request, card) if isinstance(request, Chat) else request
+        return dataclasses.replace(request, chat=_wished(_greeted(request.chat, card), card))
+    return _wished(_greeted(request, card), card) if isinstance(request, Chat) else request
 
 
 def _load(asked: LoadOptions, card: Card) -> LoadOptions:
@@ -140,6 +140,12 @@ def _greeted(chat: Chat, card: Card) -> Chat:
         first = (Message("system", (Text(card.system),)),)
     seeds = () if chat.context else tuple(_seed(role, text) for role, text in card.messages)
     return dataclasses.replace(chat, messages=(*first, *seeds, *chat.messages[1 if has_system else 0 :]))
+
+
+def _wished(chat: Chat, card: Card) -> Chat:
+    if chat.think is None and chat.think_wish is not None and "thinking" in card.capabilities:
+        return dataclasses.replace(chat, think=chat.think_wish)
+    return chat
 
 
 def _seed(role: str, text: str) -> Message:

@@ -54,8 +54,9 @@ class Chat(Common):
     drop the oldest messages (with a Notice) instead of refusing. ``context`` are token ids put
     before the rendered prompt; ``want_context`` asks for them back in Finished.
 
-    ``think_budget`` is the most reasoning tokens. ``template`` (Jinja) renders this chat instead of the
-    model's own, with ``template_args`` as further variables; ``prompt`` is a rendering made already.
+    ``think_budget`` is the most reasoning tokens. ``think_wish`` stands in for a ``think`` that says
+    nothing, on models that can think; others go without. ``template`` (Jinja) renders this chat instead
+    of the model's own, with ``template_args`` as further variables; ``prompt`` is a rendering made already.
     """
 
     messages: tuple[Message, ...]
@@ -71,6 +72,7 @@ class Chat(Common):
     context: tuple[int, ...] | None = None
     want_context: bool = False
     think_budget: int | None = None
+    think_wish: bool | str | None = None
     template: str | None = None
     template_args: Mapping[str, Any] = field(default_factory=dict)
     prompt: str | None = None

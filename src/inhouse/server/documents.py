@@ -94,7 +94,8 @@ def _operation(row: AnyRow, method: str) -> dict[str, Any]:
 
 
 def _error(row: AnyRow) -> dict[str, Any]:
-    return {"$ref": f"#/components/schemas/{'OpenAIError' if row.group == 'OpenAI' else 'Error'}"}
+    name = {"OpenAI": "OpenAIError", "Anthropic": "AnthropicError"}.get(row.group, "Error")
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def page(rows: Iterable[AnyRow]) -> str:

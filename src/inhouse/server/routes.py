@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from ..dialects import ollama, openai
+from ..dialects import anthropic, ollama, openai
 from .answers import Receive, Scope, Send
 from .documents import docs_page, openapi_document
 from .generate import Generate
@@ -48,6 +48,11 @@ def _openai(decode: str) -> Generate:
     return Generate("openai", getattr(openai, decode), openai.render_error)
 
 
+def _anthropic(decode: str) -> Generate:
+    render, inspect = anthropic.render_error, anthropic.check_headers
+    return Generate("anthropic", getattr(anthropic, decode), render, inspect)
+
+
 def _ollama(decode: str) -> Generate:
     render = partial(ollama.render_error, route=decode.removeprefix("decode_"))
     return Generate("ollama", getattr(ollama, decode), render)
@@ -65,8 +70,17 @@ ROUTES: tuple[Row, ...] = (
         _SSE,
     ),
     Row(("POST",), "/v1/embeddings", _openai("decode_embeddings"), "OpenAI", "Embeddings", "Embedding"),
-    Row(_READ, "/v1/models", models.openai_list, "OpenAI", "List models"),
-    Row(_READ, "/v1/models/{model:path}", models.openai_one, "OpenAI", "One model"),
+    Row(_READ, "/v1/models", models.listed, "OpenAI", "List models, in the shape of the client's API"),
+    Row(_READ, "/v1/models/{model:path}", models.one, "OpenAI", "One model"),
+    Row(("POST",), "/v1/messages", _anthropic("decode_messages"), "Anthropic", "Message", "Message", _SSE),
+    Row(
+        ("POST",),
+        "/v1/messages/count_tokens",
+        _anthropic("decode_count_tokens"),
+        "Anthropic",
+        "Tokens of a message's prompt",
+        "MessageCount",
+    ),
     Row(("POST",), "/api/chat", _ollama("decode_chat"), "Ollama", "Chat", "OllamaChat", _NDJSON),
     Row(
         ("POST",),

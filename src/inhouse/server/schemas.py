@@ -42,6 +42,19 @@ _OLLAMA: dict[str, Any] = {
 }
 _MESSAGES: Any = (_LIST, "The conversation so far.", {"items": {"type": _OBJ}})
 _TOOLS: Any = (_LIST, "Functions the model may call.", {"items": {"type": _OBJ}})
+_PROMPT: dict[str, Any] = {
+    "model": _MODEL,
+    "messages": _MESSAGES,
+    "system": ([_STRING, _LIST], "System prompt, a text or text blocks.", {}),
+    "tools": _TOOLS,
+    "tool_choice": (_OBJ, "type auto, any, tool (with name) or none; disable_parallel_tool_use.", {}),
+    "thinking": (_OBJ, "type enabled (with budget_tokens), adaptive or disabled; display.", {}),
+    "output_config": (_OBJ, "effort, and format with a JSON Schema.", {}),
+    "cache_control": (_OBJ, "Keep the prompt's cache for a ttl of 5m or 1h.", {}),
+    "context_management": (_OBJ, "edits that keep everything.", {}),
+    "diagnostics": (_OBJ, "Ask for cache diagnostics.", {}),
+    "keep_alive": ([_STRING, _NUM], "How long the model stays loaded afterwards (extension).", {}),
+}
 _INPUT: Any = ([_STRING, _LIST], "A text, several texts, or token ids.", {})
 
 _FIELDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
@@ -83,6 +96,21 @@ _FIELDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
         },
         ("model", "input"),
     ),
+    "Message": (
+        {
+            **_PROMPT,
+            "max_tokens": (_INT, "Most tokens to generate; 0 only fills the cache.", {"minimum": 0}),
+            "stop_sequences": (_LIST, "Texts that end the answer.", {"items": {"type": _STRING}}),
+            "stream": _STREAM,
+            "temperature": (_NUM, "Sampling temperature; 0 is greedy.", {"minimum": 0, "maximum": 1}),
+            "top_k": (_INT, "Sample from the k likeliest tokens.", {"minimum": 0}),
+            "top_p": _SAMPLING["top_p"],
+            "metadata": (_OBJ, "user_id.", {}),
+            "service_tier": (_STRING, "auto or standard_only.", {"enum": ["auto", "standard_only"]}),
+        },
+        ("model", "max_tokens", "messages"),
+    ),
+    "MessageCount": (_PROMPT, ("model", "messages")),
     "OllamaChat": (
         {
             **_OLLAMA,
@@ -228,12 +256,28 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     },
 }
 
+SCHEMAS["AnthropicError"] = {
+    "type": "object",
+    "properties": {
+        "type": {"const": "error"},
+        "error": {
+            "type": "object",
+            "properties": {"type": {"type": "string"}, "message": {"type": "string"}},
+            "required": ["type", "message"],
+        },
+        "request_id": {"type": ["string", "null"]},
+    },
+    "required": ["type", "error"],
+}
+
 _HELLO = [{"role": "user", "content": "Why is the sky blue?"}]
 
 EXAMPLES: dict[str, Any] = {
     "Chat": {"model": "smollm2", "messages": _HELLO, "stream": True},
     "Completion": {"model": "smollm2", "prompt": "The capital of France is", "max_tokens": 8},
     "Embedding": {"model": "smollm2", "input": "a sentence"},
+    "Message": {"model": "smollm2", "max_tokens": 64, "messages": _HELLO},
+    "MessageCount": {"model": "smollm2", "messages": _HELLO},
     "OllamaChat": {"model": "smollm2", "messages": _HELLO},
     "OllamaGenerate": {"model": "smollm2", "prompt": "Why is the sky blue?"},
     "OllamaEmbed": {"model": "smollm2", "input": ["one", "two"]},

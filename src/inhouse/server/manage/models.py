@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import unquote_to_bytes
+from urllib.parse import parse_qs, unquote_to_bytes
 
 from ...core.errors import InhouseError, InvalidName, ModelNotFound
 from ...core.models import ModelName
-from ...dialects import ollama, openai
+from ...dialects import anthropic, ollama, openai
 from ...dialects.codec import ErrorAnswer
 from ...store import modelfile
 from .. import answers
@@ -38,14 +38,27 @@ async def answered(
     await answers.whole(scope, send, data)
 
 
-async def openai_list(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+def _to_anthropic(scope: Scope) -> bool:
+    """Anthropic's clients name the version of their API; OpenAI's ask the same paths without."""
+    return answers.header(scope, b"anthropic-version") is not None
+
+
+async def listed(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+    """GET /v1/models, in the shape of the API that the client speaks."""
+    speaks = _to_anthropic(scope)
+
     async def work() -> bytes:
-        return openai.render_models(await asyncio.to_thread(services.catalog.cards))
+        cards = await asyncio.to_thread(services.catalog.cards)
+        if not speaks:
+            return openai.render_models(cards)
+        return anthropic.render_models(cards, parse_qs(scope["query_string"].decode("latin-1")))
 
-    await answered(scope, send, work(), openai.render_error)
+    await answered(scope, send, work(), anthropic.render_error if speaks else openai.render_error)
 
 
-async def openai_one(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+async def one(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+    """GET /v1/models/{model}, likewise."""
+    speaks = _to_anthropic(scope)
     asked = unquote_to_bytes(scope["raw_path"])[len("/v1/models/") :].decode("utf-8", "replace")
 
     async def work() -> bytes:
@@ -53,9 +66,9 @@ async def openai_one(services: Services, scope: Scope, receive: Receive, send: S
             card = await asyncio.to_thread(services.catalog.resolve, asked)
         except InvalidName as error:
             raise ModelNotFound(asked[:80].encode("ascii", "backslashreplace").decode()) from error
-        return openai.render_model(card)
+        return anthropic.render_model(card) if speaks else openai.render_model(card)
 
-    await answered(scope, send, work(), openai.render_error)
+    await answered(scope, send, work(), anthropic.render_error if speaks else openai.render_error)
 
 
 async def tags(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
