@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 
 from inhouse.fleet.eviction import Claim, Resident, plan
-from inhouse.fleet.fairness import FairQueue, Waiting, crowded_out
+from inhouse.fleet.fairness import RISE, FairQueue, Waiting, crowded_out
 from inhouse.fleet.memory import Room, gib
 
 
-def waiting(ticket: object, tenant: str = "t", since: float = 0.0) -> Waiting:
-    return Waiting(ticket, tenant, since, 1)
+def waiting(ticket: object, tenant: str = "t", since: float = 0.0, priority: int = 0) -> Waiting:
+    return Waiting(ticket, tenant, since, 1, priority=priority)
 
 
 def filled(*items: Waiting) -> FairQueue:
@@ -20,9 +20,9 @@ def filled(*items: Waiting) -> FairQueue:
     return queue
 
 
-def served(queue: FairQueue) -> list[object]:
+def served(queue: FairQueue, now: float = 0.0) -> list[object]:
     out = []
-    while (item := queue.head()) is not None:
+    while (item := queue.head(now)) is not None:
         queue.serve(item)
         out.append(item.ticket)
     return out
@@ -43,10 +43,10 @@ def test_who_leaves_the_line_takes_no_turn_from_its_tenant() -> None:
 
 def test_a_barrier_hides_those_who_came_later() -> None:
     queue = filled(waiting(1, "x", 10.0), waiting(2, "y", 5.0))
-    head = queue.head(until=5.0)
+    head = queue.head(10.0, until=5.0)
     assert head is not None
     assert head.ticket == 2
-    assert queue.head(until=4.9) is None
+    assert queue.head(10.0, until=4.9) is None
     oldest = queue.oldest()
     assert oldest is not None
     assert oldest.ticket == 2
@@ -55,16 +55,86 @@ def test_a_barrier_hides_those_who_came_later() -> None:
 def test_a_newcomer_displaces_the_newest_of_the_greediest_tenant() -> None:
     first = filled(waiting(1, "x", 1.0), waiting(2, "x", 2.0))
     second = filled(waiting(3, "x", 3.0), waiting(4, "y", 4.0))
-    out = crowded_out([first, second], "new")
+    out = crowded_out([first, second], "new", 0)
     assert out is not None
     assert out.ticket == 3
 
 
 def test_nobody_is_displaced_for_one_who_has_as_much() -> None:
     queue = filled(waiting(1, "x"), waiting(2, "x"), waiting(3, "y"))
-    assert crowded_out([queue], "x") is None
-    assert crowded_out([queue], "y") is None
-    assert crowded_out([], "x") is None
+    assert crowded_out([queue], "x", 0) is None
+    assert crowded_out([queue], "y", 0) is None
+    assert crowded_out([], "x", 0) is None
+
+
+def test_the_urgent_are_served_first_and_tenants_alternate_among_equals() -> None:
+    queue = filled(
+        waiting("low", "x", priority=-1),
+        waiting(1, "x"),
+        waiting(2, "x"),
+        waiting(3, "y"),
+        waiting("x1", "x", priority=1),
+        waiting("x2", "x", priority=1),
+        waiting("y1", "y", priority=1),
+        waiting("beyond", "z", priority=9),
+    )
+    assert served(queue) == ["x1", "y1", "beyond", "x2", 1, 3, 2, "low"]
+    assert len(queue) == 0
+
+
+def test_who_waits_rises_and_stands_before_those_of_its_tenant_that_came_later() -> None:
+    queue = filled(
+        waiting("low", "x", 0.0, -1),
+        waiting("late", "x", RISE - 1, 0),
+        waiting("other", "y", RISE - 2, 0),
+        waiting("urgent", "x", 2 * RISE, 1),
+    )
+    assert len(queue) == 4
+    copy = filled(*queue)
+    assert served(copy, RISE - 0.1) == ["urgent", "late", "other", "low"]
+    copy = filled(*queue)
+    assert served(copy, RISE) == ["urgent", "low", "other", "late"]
+    assert served(queue, 2 * RISE) == ["low", "other", "late", "urgent"]
+
+
+def test_one_that_rose_leaves_from_where_it_stands() -> None:
+    items = [waiting(n, "x", float(n), -1) for n in range(4)]
+    queue = filled(*items)
+    queue.head(RISE + 1)
+    queue.remove(items[0])
+    queue.remove(items[3])
+    assert served(queue, 3 * RISE) == [1, 2]
+    assert queue.oldest() is None
+
+
+def test_a_long_life_leaves_nothing_behind() -> None:
+    queue = FairQueue()
+    for n in range(1000):
+        queue.push(waiting(n, "x", float(n) / 1000))
+        assert served(queue, float(n) / 1000) == [n]
+    assert len(queue._rises) < 50
+
+
+def test_a_full_house_refuses_the_least_urgent_first() -> None:
+    queue = filled(
+        waiting(1, "x", 1.0), waiting(2, "x", 2.0), waiting(3, "y", 3.0, -1), waiting(4, "z", 4.0, 1)
+    )
+    for priority in (0, 1):
+        out = crowded_out([queue], "x", priority)
+        assert out is not None
+        assert out.ticket == 3
+    assert crowded_out([queue], "x", -1) is None
+    queue.remove(waiting(3, "y", 3.0, -1))
+    assert crowded_out([queue], "new", -1) is None
+    out = crowded_out([queue], "x", 1)
+    assert out is not None
+    assert out.ticket == 2
+
+
+def test_having_waited_for_long_does_not_keep_a_greedy_tenant_in_a_full_house() -> None:
+    queue = filled(waiting(1, "x", 0.0), waiting(2, "x", 0.0))
+    queue.head(10 * RISE)
+    assert crowded_out([queue], "new", 0) is not None
 
 
 def test_room_counts_bytes_and_models() -> None:

@@ -85,12 +85,13 @@ class SchedulerMachine(RuleBasedStateMachine):
         tenant=st.sampled_from("xyz"),
         weight=st.integers(1, 5),
         keep_alive=st.sampled_from([None, 0.0, 5.0, math.inf]),
+        priority=st.integers(-1, 1),
     )
-    def arrive(self, key: str, tenant: str, weight: int, keep_alive: float | None) -> None:
+    def arrive(self, key: str, tenant: str, weight: int, keep_alive: float | None, priority: int) -> None:
         ticket, self.next = self.next, self.next + 1
         self.waiting[ticket] = (key, min(weight, SLOTS[key]))
         group, memory = MODELS[key]
-        self.send(Arrive(ticket, key, group, tenant, memory, weight, keep_alive))
+        self.send(Arrive(ticket, key, group, tenant, memory, weight, keep_alive, priority))
 
     @precondition(lambda self: self.waiting or self.running)
     @rule(data=st.data(), ok=st.booleans())

@@ -1,12 +1,24 @@
-"""Who is next inside one model: tenants in turn, each tenant's requests in order. Pure."""
+"""Who is next inside one model: the urgent first, then tenants in turn, each in order. Pure.
+
+Requests of one rank stand in one lane, and a higher lane is served first. Who waits rises by a rank
+every ``RISE`` seconds, up to the highest, so nobody waits for ever behind those who are more urgent.
+"""
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import math
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from .messages import Ticket
+
+LOWEST: Final = -1
+HIGHEST: Final = 1
+RISE: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,39 +33,33 @@ class Waiting:
     priority: int = 0
 
 
-class FairQueue:
-    """Round-robin over tenants. The head stays the head until it is served, so no weight starves."""
+class Lane:
+    """Round-robin over tenants. The head stays the head until it is served, so no weight starves;
+    only one of the same tenant that waits for longer, having risen, may step before it."""
 
     def __init__(self) -> None:
         self._lines: dict[str, dict[Ticket, Waiting]] = {}
-        self._size = 0
-
-    def __len__(self) -> int:
-        return self._size
 
     def __iter__(self) -> Iterator[Waiting]:
         for line in self._lines.values():
             yield from line.values()
 
     def push(self, item: Waiting) -> None:
-        self._lines.setdefault(item.tenant, {})[item.ticket] = item
-        self._size += 1
+        """Put one in its tenant's line, which is in the order of arrival."""
+        line = self._lines.setdefault(item.tenant, {})
+        late = bool(line) and next(reversed(line.values())).since > item.since
+        line[item.ticket] = item
+        if late:
+            self._lines[item.tenant] = {
+                one.ticket: one for one in sorted(line.values(), key=lambda one: one.since)
+            }
 
     def remove(self, item: Waiting) -> None:
         """Take one out, wherever it stands; its tenant keeps the turn."""
         line = self._lines[item.tenant]
         del line[item.ticket]
-        self._size -= 1
         if not line:
             del self._lines[item.tenant]
-
-    def head(self, until: float = math.inf) -> Waiting | None:
-        """The next one to serve among those in line since ``until`` or earlier."""
-        for line in self._lines.values():
-            first = next(iter(line.values()))
-            if first.since <= until:
-                return first
-        return None
 
     def serve(self, item: Waiting) -> None:
         """Take out the head; its tenant goes to the end of the round."""
@@ -62,35 +68,92 @@ class FairQueue:
         if line is not None:
             self._lines[item.tenant] = line
 
+    def heads(self) -> Iterator[Waiting]:
+        """The first of each tenant, in the order of their turns."""
+        return (next(iter(line.values())) for line in self._lines.values())
+
+
+class FairQueue:
+    """Lanes by rank. Times are those of the events; a call never goes back in time."""
+
+    def __init__(self) -> None:
+        self._lanes = {rank: Lane() for rank in range(HIGHEST, LOWEST - 1, -1)}
+        self._ranks: dict[Ticket, int] = {}
+        self._rises: list[tuple[float, int, Waiting]] = []
+        self._order = itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._ranks)
+
+    def __iter__(self) -> Iterator[Waiting]:
+        for lane in self._lanes.values():
+            yield from lane
+
+    def push(self, item: Waiting) -> None:
+        """Put one in line, at the rank of its priority."""
+        self._enter(item, min(HIGHEST, max(LOWEST, item.priority)), item.since)
+
+    def remove(self, item: Waiting) -> None:
+        """Take one out, wherever it stands; its tenant keeps the turn."""
+        self._lanes[self._forget(item)].remove(item)
+
+    def head(self, now: float, until: float = math.inf) -> Waiting | None:
+        """The next one to serve among those in line since ``until`` or earlier."""
+        self._rise(now)
+        for lane in self._lanes.values():
+            for first in lane.heads():
+                if first.since <= until:
+                    return first
+        return None
+
+    def serve(self, item: Waiting) -> None:
+        """Take out the head; its tenant goes to the end of its round."""
+        self._lanes[self._forget(item)].serve(item)
+
     def oldest(self) -> Waiting | None:
-        """The one in line for longest, of any tenant."""
-        heads = (next(iter(line.values())) for line in self._lines.values())
+        """The one in line for longest, of any tenant and rank."""
+        heads = (head for lane in self._lanes.values() for head in lane.heads())
         return min(heads, key=lambda item: item.since, default=None)
 
-    def count(self, tenant: str) -> int:
-        return len(self._lines.get(tenant, ()))
+    def _enter(self, item: Waiting, rank: int, since: float) -> None:
+        """Into a lane; ``since``: when its time in it begins to count."""
+        self._lanes[rank].push(item)
+        self._ranks[item.ticket] = rank
+        if rank < HIGHEST:
+            heapq.heappush(self._rises, (since + RISE, next(self._order), item))
 
-    def newest(self, tenant: str) -> Waiting | None:
-        """The last one in a tenant's line."""
-        line = self._lines.get(tenant)
-        return next(reversed(line.values())) if line else None
+    def _forget(self, item: Waiting) -> int:
+        """The rank it had. What is left of those who went is swept out once it is most of the heap."""
+        rank = self._ranks.pop(item.ticket)
+        if len(self._rises) > 2 * len(self._ranks) + 16:
+            self._rises = [rise for rise in self._rises if rise[2].ticket in self._ranks]
+            heapq.heapify(self._rises)
+        return rank
 
-    def tenants(self) -> Iterator[str]:
-        return iter(self._lines)
+    def _rise(self, now: float) -> None:
+        while self._rises and self._rises[0][0] <= now:
+            due, _, item = heapq.heappop(self._rises)
+            if item.ticket not in self._ranks:
+                continue  # served or gone
+            rank = self._ranks[item.ticket]
+            self._lanes[rank].remove(item)
+            self._enter(item, rank + 1, due)
 
 
-def crowded_out(queues: list[FairQueue], tenant: str) -> Waiting | None:
-    """Whom to refuse so that ``tenant`` finds room in a full house: the newest request of the tenant
-    with the most in line, if that one would still have at least as many as the newcomer; else nobody.
+def crowded_out(queues: Iterable[FairQueue], tenant: str, priority: int) -> Waiting | None:
+    """Whom to refuse so that a newcomer of ``tenant`` finds room in a full house; None: itself.
+
+    Only those of the lowest priority are looked at, however long they wait. The newest request of the
+    tenant with the most of them goes if the newcomer is more urgent; among equals only if that tenant
+    would still have at least as many as the newcomer's.
     """
-    counts: dict[str, int] = {}
-    for queue in queues:
-        for name in queue.tenants():
-            counts[name] = counts.get(name, 0) + queue.count(name)
-    if not counts:
+    waiting = [item for queue in queues for item in queue]
+    lowest = min((item.priority for item in waiting), default=priority + 1)
+    if lowest > priority:
         return None
+    items = [item for item in waiting if item.priority == lowest]
+    counts = Counter(item.tenant for item in items)
     greedy = max(counts, key=lambda name: counts[name])
-    if counts[greedy] <= counts.get(tenant, 0) + 1:
+    if lowest == priority and counts[greedy] <= counts[tenant] + 1:
         return None
-    last = [item for queue in queues if (item := queue.newest(greedy)) is not None]
-    return max(last, key=lambda item: item.since)
+    return max((item for item in items if item.tenant == greedy), key=lambda item: item.since)

@@ -23,7 +23,7 @@ class Arrive:
     """A request wants ``weight`` slots of ``key``, whose worker would need ``memory`` bytes.
 
     ``keep_alive`` None leaves the model's as it is; ``inf`` keeps it for ever, 0 stops it once idle.
-    Of those in line the ones of higher ``priority`` are served first.
+    Of those in line the ones of higher ``priority`` (1, 0, -1) are served first; who waits rises.
     """
 
     ticket: Ticket

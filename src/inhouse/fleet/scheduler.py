@@ -160,7 +160,7 @@ class Scheduler:
             hint="Try again later, or raise INHOUSE_MAX_QUEUE.",
             retry_after=self._expected_wait(model),
         )
-        other = crowded_out([m.queue for m in self._models.values()], event.tenant)
+        other = crowded_out((m.queue for m in self._models.values()), event.tenant, event.priority)
         if other is None:
             return full
         self._refuse(other.ticket, full)
@@ -263,7 +263,7 @@ class Scheduler:
 
     def _settle_ready(self, model: Model, decided: Plan, now: float) -> None:
         barrier = -math.inf if model.stop_wanted else decided.yielding.get(model.key, math.inf)
-        while (item := model.queue.head(barrier)) is not None:
+        while (item := model.queue.head(now, barrier)) is not None:
             weight = min(item.weight, model.slots)
             if model.busy + weight > model.slots:
                 return
