@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "fleet": {"core"},
     "upstream": {"core", "dialects", "grammar"},
     "catalog": {"core", "store"},
+    "prepare": {"core", "grammar"},
     "runtime": {"core", "router", "ledger"},
     "config": {"core"},
     "server": {"core", "dialects", "runtime", "catalog", "config", "archive"},
@@ -38,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "workshop": {"core", "engines", "store"},
     "compose": {
         "core", "dialects", "router", "ledger", "store", "machine", "engines", "fleet", "upstream", "catalog",
-        "runtime", "server", "config", "workshop", "net", "grammar", "archive", "attachments",
+        "runtime", "server", "config", "workshop", "net", "archive", "attachments", "prepare",
     },
 }  # fmt: skip
 LAZY = {"engines/registry.py", "cli"}

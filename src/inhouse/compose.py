@@ -22,18 +22,21 @@ import filelock
 
 from . import __version__, catalog, machine, router, server, store
 from .archive import Archive
+from .attachments import Attachments
 from .config import Config, listen
 from .core.engine import Launch
 from .core.errors import Conflict, Forbidden
 from .core.models import Card
-from .core.requests import LoadOptions, Request
+from .core.requests import LoadOptions
 from .engines import registry
 from .engines.recipe import Room
 from .fleet import Fleet, FleetSettings
 from .ledger import Meter
+from .prepare import Prepare
 from .runtime import Runtime
 from .server import logs
 from .server.guard import Guard
+from .server.manage.templating import render_template
 from .upstream import WorkerEngine
 from .workshop import Workshop
 
@@ -101,11 +104,13 @@ class House:
             ),
             observer=self.meter,
         )
+        fetch = config.fetch
+        self.attachments = Attachments(hosts=fetch.hosts, size=fetch.size, timeout=fetch.timeout)
         self.runtime = Runtime(
             resolve=self.catalog.resolve,
             check=catalog.check,
             dress=functools.partial(catalog.dress, keep_alive=fleet.keep_alive),
-            prepare=self._prepare,
+            prepare=Prepare(self.attachments.bring, render_template, self.recipe.grammars),
             route=router.route,
             lease=self.fleet.lease,
             stop=self.fleet.stop,
@@ -133,10 +138,6 @@ class House:
 
     def _memory(self) -> int:
         return self.config.fleet.memory or int(self._machine.memory_available * 0.8)
-
-    async def _prepare(self, request: Request, card: Card) -> Request:
-        """What has to be brought or checked before a model is asked."""
-        return request
 
     def _launch(self, card: Card, options: LoadOptions) -> Launch:
         """How to start a worker for ``card``; called in a thread."""
@@ -272,6 +273,7 @@ async def _serve(config: Config, house: House, sock: Any) -> None:
             await house.fleet.close()
             await house.store.close()
             await house.archive.close()
+            house.attachments.close()
 
 
 def serve(config: Config, *, background: bool = False) -> int:

@@ -1,0 +1,45 @@
+"""What happens to a request between its decoding and its wait for a model: what it only names is
+brought, a template of its own is rendered, and what no engine here can enforce is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable
+
+from . import grammar
+from .core.models import Card
+from .core.requests import Chat, Complete, Request
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Prepare:
+    """``bring`` replaces what lies elsewhere; ``render`` applies a template of the request.
+    ``grammars`` are the notations of the engine in use (``Launch.grammars``)."""
+
+    bring: Callable[[Request], Awaitable[Request]]
+    render: Callable[[Request, Card], Awaitable[Request]]
+    grammars: frozenset[str]
+
+    async def __call__(self, request: Request, card: Card) -> Request:
+        """The request as an engine gets it. Raises BadRequest and below, naming the field."""
+        request = await self.bring(request)
+        request = await self.render(request, card)
+        if isinstance(request, Chat | Complete) and (request.format is not None or _forced(request)):
+            return await asyncio.to_thread(self._checked, request)
+        return request
+
+    def _checked(self, request: Chat | Complete) -> Chat | Complete:
+        if request.format is not None:
+            request = dataclasses.replace(request, format=grammar.check(request.format, self.grammars))
+        if isinstance(request, Chat) and _forced(request):
+            tools = grammar.check_tools(request.tools, self.grammars, "tools")
+            request = dataclasses.replace(request, tools=tools)
+        return request
+
+
+def _forced(request: Request) -> bool:
+    return isinstance(request, Chat) and request.tool_choice.mode == "required" and bool(request.tools)
+
+
+__all__ = ["Prepare"]

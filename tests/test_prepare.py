@@ -1,0 +1,71 @@
+"""Between decoding and waiting: brought, rendered, checked."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from inhouse.core.errors import BadRequest, Unsupported
+from inhouse.core.messages import Format, Grammar, Message, Text, Tool, ToolChoice
+from inhouse.core.models import Card, Footprint, ModelName
+from inhouse.core.requests import Chat, Complete, Embed, Request
+from inhouse.prepare import Prepare
+
+CARD = Card(ModelName.parse("m"), "d", "w", "", 1, Footprint(1, 1))
+CHAT = Chat(model="m", messages=(Message("user", (Text("hi"),)),))
+HARD = {"type": "object", "properties": {"a": {"not": {"pattern": "x"}}}}
+
+
+async def bring(request: Request) -> Request:
+    return dataclasses.replace(request, model=request.model + " brought")
+
+
+async def render(request: Request, card: Card) -> Request:
+    return dataclasses.replace(request, model=request.model + f" rendered for {card.name}")
+
+
+async def same(request: Request, *_: object) -> Request:
+    return request
+
+
+def prepare(*grammars: str) -> Prepare:
+    return Prepare(same, same, frozenset(grammars or ("gbnf", "lark")))
+
+
+async def test_what_is_named_is_brought_before_a_template_is_rendered():
+    done = await Prepare(bring, render, frozenset())(CHAT, CARD)
+    assert done.model == "m brought rendered for m:latest"
+
+
+async def test_a_request_without_a_form_passes_as_it_is():
+    for request in (CHAT, Complete(model="m", prompts=("a",)), Embed(model="m", inputs=("a",))):
+        assert await prepare()(request, CARD) is request
+
+
+async def test_a_schema_that_cannot_be_enforced_is_refused_by_its_field():
+    form = Format("schema", HARD, param="response_format.json_schema.schema")
+    for request in (
+        dataclasses.replace(CHAT, format=form),
+        Complete(model="m", prompts=("a",), format=form),
+    ):
+        with pytest.raises(Unsupported) as caught:
+            await prepare()(request, CARD)
+        assert caught.value.param == form.param
+
+
+async def test_a_grammar_that_the_engine_does_not_know_is_refused():
+    form = Format("grammar", grammar=Grammar("lark", 'start: "a"'))
+    with pytest.raises((BadRequest, Unsupported)):
+        await prepare("gbnf")(dataclasses.replace(CHAT, format=form), CARD)
+    done = await prepare("gbnf", "lark")(dataclasses.replace(CHAT, format=form), CARD)
+    assert done.format == form
+
+
+async def test_tools_are_checked_when_a_call_is_forced_and_only_then():
+    tool = Tool("f", parameters=HARD)
+    chat = dataclasses.replace(CHAT, tools=(tool,))
+    assert await prepare()(chat, CARD) is chat
+    with pytest.raises(Unsupported) as caught:
+        await prepare()(dataclasses.replace(chat, tool_choice=ToolChoice("required")), CARD)
+    assert (caught.value.param or "").startswith("tools[0]")
