@@ -27,6 +27,8 @@ def main() -> int:
     # A server that a test killed may have left half a data file: combine what is whole.
     subprocess.run([str(PYTHON), "-m", "coverage", "combine", "-q"], cwd=ROOT, check=False)
     run(PYTHON, "-m", "coverage", "report")
+    say("$ tools/clients.py")
+    run(PYTHON, ROOT / "tools" / "clients.py")
     return 0
 
 

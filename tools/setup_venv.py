@@ -11,8 +11,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(os.environ.get("INHOUSE_VENV") or ROOT / ".venv")
-BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
-PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 
 
 def say(text: str) -> None:
@@ -26,30 +24,44 @@ def run(*command: str | Path) -> None:
         raise SystemExit(code)
 
 
-def ready(*, dev: bool) -> Path:
-    """Make or bring up to date the environment; returns its Python. Quick when nothing changed."""
-    if not ((3, 11) <= sys.version_info < (3, 14)):
-        found = ".".join(map(str, sys.version_info[:2]))
-        raise SystemExit(f"Inhouse needs Python 3.11, 3.12 or 3.13; this is {found}.")
-    lock = ROOT / ("requirements-dev.lock" if dev else "requirements.lock")
+def _programs(folder: Path) -> Path:
+    windows = os.name == "nt"
+    return folder / ("Scripts" if windows else "bin") / ("python.exe" if windows else "python")
+
+
+PYTHON = _programs(VENV)
+
+
+def environment(folder: Path, lock: Path, marker: str, *, ourselves: bool) -> Path:
+    """The environment in ``folder`` with what ``lock`` pins; returns its Python. Quick if nothing changed."""
+    python = _programs(folder)
     mark = hashlib.sha256(lock.read_bytes() + (ROOT / "pyproject.toml").read_bytes()).hexdigest()
-    marker = VENV / f"inhouse-{'dev' if dev else 'run'}"
-    if marker.is_file() and marker.read_text() == mark:
-        return PYTHON
-    if not PYTHON.exists():
-        say(f"Making {VENV.name} ...")
+    made = folder / marker
+    if made.is_file() and made.read_text() == mark:
+        return python
+    if not python.exists():
+        say(f"Making {folder.name} ...")
         try:
-            venv.create(VENV, with_pip=True)
+            venv.create(folder, with_pip=True)
         except (subprocess.CalledProcessError, OSError) as error:
             raise SystemExit(
                 f"cannot make a virtual environment: {error}\n"
                 "Hint: on Debian and Ubuntu: apt install python3-venv"
             ) from error
     say(f"Installing what {lock.name} pins ...")
-    pip = (PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+    pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     run(*pip, "--require-hashes", "-r", lock)
-    build = ROOT / "requirements-build.lock"
-    run(*pip, "--require-hashes", "-r", build)
-    run(*pip, "--no-deps", "--no-build-isolation", "-e", ROOT)
-    marker.write_text(mark)
-    return PYTHON
+    if ourselves:
+        run(*pip, "--require-hashes", "-r", ROOT / "requirements-build.lock")
+        run(*pip, "--no-deps", "--no-build-isolation", "-e", ROOT)
+    made.write_text(mark)
+    return python
+
+
+def ready(*, dev: bool) -> Path:
+    """Make or bring up to date the project's own environment; returns its Python."""
+    if not ((3, 11) <= sys.version_info < (3, 14)):
+        found = ".".join(map(str, sys.version_info[:2]))
+        raise SystemExit(f"Inhouse needs Python 3.11, 3.12 or 3.13; this is {found}.")
+    lock = ROOT / ("requirements-dev.lock" if dev else "requirements.lock")
+    return environment(VENV, lock, f"inhouse-{'dev' if dev else 'run'}", ourselves=True)
