@@ -534,5 +534,7 @@ def test_copies_need_both_names_and_pulls_are_secure_unless_told():
     assert decode_copy(b'{"source": "a", "destination": "b"}') == ("a", "b")
     with pytest.raises(BadRequest, match='destination "" is invalid'):
         decode_copy(b'{"source": "a"}')
+    with pytest.raises(BadRequest, match='destination "a b" is invalid'):
+        decode_copy(b'{"source": "a", "destination": "a b"}')
     assert not decode_pull(b'{"model": "m"}').insecure
     assert decode_pull(b'{"model": "m", "insecure": true}').insecure

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ...core.create import COMPATIBLE, OPTIONS, option
-from ...core.errors import BadRequest, InhouseError
-from ...core.models import Card
+from ...core.errors import BadRequest, InhouseError, InvalidName
+from ...core.models import Card, ModelName
 from ..wire import dumps
 from .errors import advice_of, error_text
 from .requests import read_body, read_model
@@ -82,8 +82,14 @@ def decode_copy(body: bytes) -> tuple[str, str]:
     fields = read_body(body)
     for name in ("source", "destination"):
         if not fields.text(name):
-            raise BadRequest(f'{name} "" is invalid', hint="Send the name of a model.", param=name)
-    return fields.required_text("source"), fields.required_text("destination")
+            raise BadRequest(f'{name} "" is invalid', param=name)
+    source, destination = fields.required_text("source"), fields.required_text("destination")
+    try:
+        ModelName.parse(destination)
+    except InvalidName as error:
+        shown = destination[:80].encode("ascii", "backslashreplace").decode()
+        raise BadRequest(f'destination "{shown}" is invalid', param="destination") from error
+    return source, destination
 
 
 def decode_pull(body: bytes) -> PullOrder:

@@ -198,7 +198,7 @@ def decode_embed(body: bytes) -> Decoded:
     load, _ = read_options(fields, least=1)
     inputs = _inputs(fields)
     if inputs and (fields.object("options") or {}).get("num_ctx") == 0:
-        raise BadRequest(NO_ROOM, hint="Leave num_ctx out.", param="options.num_ctx")
+        raise BadRequest(NO_ROOM, param="options.num_ctx")
     keep_alive = fields.duration("keep_alive")
     dimensions = fields.whole("dimensions", 0, INT32_MAX) or None
     truncate = fields.flag("truncate", True)
