@@ -12,6 +12,7 @@ from .answers import Receive, Scope, Send
 from .documents import docs_page, openapi_document
 from .generate import Generate
 from .health import health, metrics, root
+from .kept import conversations, responses
 from .manage import jobs, models, ollama_rest, state, upkeep, uploads
 
 if TYPE_CHECKING:
@@ -70,6 +71,48 @@ ROUTES: tuple[Row, ...] = (
         _SSE,
     ),
     Row(("POST",), "/v1/embeddings", _openai("decode_embeddings"), "OpenAI", "Embeddings", "Embedding"),
+    Row(("POST",), "/v1/responses", responses.create, "OpenAI", "Response", "Response", _SSE),
+    Row(
+        ("POST",),
+        "/v1/responses/input_tokens",
+        responses.input_tokens,
+        "OpenAI",
+        "Tokens of a response's prompt",
+        "ResponseCount",
+    ),
+    Row(("POST",), "/v1/responses/compact", responses.compact, "OpenAI", "Refused"),
+    Row(_READ, "/v1/responses/{id}", responses.retrieve, "OpenAI", "A kept response", stream=_SSE),
+    Row(("DELETE",), "/v1/responses/{id}", responses.delete, "OpenAI", "Delete a response"),
+    Row(("POST",), "/v1/responses/{id}/cancel", responses.cancel, "OpenAI", "Stop a background response"),
+    Row(_READ, "/v1/responses/{id}/input_items", responses.input_items, "OpenAI", "What it was made from"),
+    Row(("POST",), "/v1/conversations", conversations.create, "OpenAI", "New conversation", "Conversation"),
+    Row(_READ, "/v1/conversations/{id}", conversations.retrieve, "OpenAI", "A conversation"),
+    Row(
+        ("POST",),
+        "/v1/conversations/{id}",
+        conversations.update,
+        "OpenAI",
+        "Change its metadata",
+        "ConversationUpdate",
+    ),
+    Row(("DELETE",), "/v1/conversations/{id}", conversations.delete, "OpenAI", "Delete a conversation"),
+    Row(_READ, "/v1/conversations/{id}/items", conversations.list_items, "OpenAI", "Its items"),
+    Row(
+        ("POST",),
+        "/v1/conversations/{id}/items",
+        conversations.add_items,
+        "OpenAI",
+        "Add items to it",
+        "ConversationItems",
+    ),
+    Row(_READ, "/v1/conversations/{id}/items/{item}", conversations.retrieve_item, "OpenAI", "One item"),
+    Row(
+        ("DELETE",),
+        "/v1/conversations/{id}/items/{item}",
+        conversations.delete_item,
+        "OpenAI",
+        "Delete an item",
+    ),
     Row(_READ, "/v1/models", models.listed, "OpenAI", "List models, in the shape of the client's API"),
     Row(_READ, "/v1/models/{model:path}", models.one, "OpenAI", "One model"),
     Row(("POST",), "/v1/messages", _anthropic("decode_messages"), "Anthropic", "Message", "Message", _SSE),

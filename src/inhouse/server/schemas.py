@@ -57,7 +57,44 @@ _PROMPT: dict[str, Any] = {
 }
 _INPUT: Any = ([_STRING, _LIST], "A text, several texts, or token ids.", {})
 
+_ITEMS: Any = (_LIST, "Messages, reasoning, calls and outputs of calls.", {"items": {"type": _OBJ}})
+_METADATA: Any = (_OBJ, "Up to 16 texts by name.", {})
+_ASKED: dict[str, Any] = {
+    "model": _MODEL,
+    "input": ([_STRING, _LIST], "A text, or items.", {"items": {"type": _OBJ}}),
+    "instructions": (_STRING, "System message of this response alone.", {}),
+    "previous_response_id": (_STRING, "Continue from this response.", {}),
+    "conversation": ([_STRING, _OBJ], "A conversation to continue and to add to.", {}),
+    "tools": (_LIST, "Functions and custom tools the model may call.", {"items": {"type": _OBJ}}),
+    "tool_choice": ([_STRING, _OBJ], "none, auto, required, one tool, or allowed_tools.", {}),
+    "parallel_tool_calls": (_BOOL, "Whether several calls may come at once.", {}),
+    "text": (_OBJ, "format: text, json_object or json_schema.", {}),
+    "reasoning": (_OBJ, "effort, and summary auto or detailed.", {}),
+    "truncation": (_STRING, "auto drops the oldest items when the prompt is too long.", {}),
+}
+_RESPONSE: dict[str, Any] = {
+    **{name: spec for name, spec in _SAMPLING.items() if name not in ("n", "stream_options")},
+    **_ASKED,
+    "stream_options": (_OBJ, "include_obfuscation.", {}),
+    "max_output_tokens": (_INT, "Most tokens to make, those of the reasoning too.", {"minimum": 1}),
+    "store": (_BOOL, "Keep the response (default true).", {}),
+    "background": (_BOOL, "Run on without the client; ask for the response later.", {}),
+    "include": (
+        _LIST,
+        "message.output_text.logprobs, reasoning.encrypted_content.",
+        {"items": {"type": _STRING}},
+    ),
+    "metadata": _METADATA,
+    "service_tier": (_STRING, "priority before default before flex.", {}),
+    "top_logprobs": (_INT, "Alternatives per token.", {"minimum": 0, "maximum": 20}),
+}
+
 _FIELDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "Response": (_RESPONSE, ("model",)),
+    "ResponseCount": (_ASKED, ("model",)),
+    "Conversation": ({"items": _ITEMS, "metadata": _METADATA}, ()),
+    "ConversationUpdate": ({"metadata": _METADATA}, ("metadata",)),
+    "ConversationItems": ({"items": _ITEMS}, ("items",)),
     "Chat": (
         {
             "model": _MODEL,
@@ -276,6 +313,8 @@ EXAMPLES: dict[str, Any] = {
     "Chat": {"model": "smollm2", "messages": _HELLO, "stream": True},
     "Completion": {"model": "smollm2", "prompt": "The capital of France is", "max_tokens": 8},
     "Embedding": {"model": "smollm2", "input": "a sentence"},
+    "Response": {"model": "smollm2", "input": "Why is the sky blue?"},
+    "ResponseCount": {"model": "smollm2", "input": "Why is the sky blue?"},
     "Message": {"model": "smollm2", "max_tokens": 64, "messages": _HELLO},
     "MessageCount": {"model": "smollm2", "messages": _HELLO},
     "OllamaChat": {"model": "smollm2", "messages": _HELLO},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...archive import Archive
@@ -15,6 +15,7 @@ from ...ledger import Meter
 from ...runtime import Runtime
 from ...store import Store
 from ..answers import Scope, header
+from ..kept.background import Background
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,7 @@ class Services:
     ``draining`` is true once the server stops; ``build`` names the engine builds in use;
     ``routes`` is the table the reference is made from. ``token``: whoever sends it in the header
     ``x-inhouse-local`` has read a file that only this server's user can read. ``archive``: what clients
-    asked us to keep.
+    asked us to keep; ``background``: the responses that run on without a client.
     """
 
     config: Config
@@ -38,6 +39,7 @@ class Services:
     build: dict[str, str]
     routes: tuple[Any, ...] = ()
     token: str = ""
+    background: Background = field(default_factory=Background)
 
     def trusts(self, scope: Scope) -> bool:
         """Whether a request comes from this user's own command line on this machine."""

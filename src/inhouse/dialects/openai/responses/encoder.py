@@ -50,7 +50,7 @@ class Style:
 
 
 class ResponseEncoder:
-    """One response. ``begun`` is true once something of the answer came."""
+    """One response. ``begun`` is true once something of the answer came; ``final`` is the settled object."""
 
     def __init__(self, head: Head, offers: Mapping[str, Offer], style: Style) -> None:
         self.streaming = style.streaming
@@ -65,7 +65,7 @@ class ResponseEncoder:
         self._calls: dict[int, CallOutput] = {}
         self._reason: Reason | None = None
         self._notices: list[Notice] = []
-        self._final: dict[str, Any] | None = None
+        self.final: dict[str, Any] | None = None
         self._greeted = False
         self._by_type: dict[type, Callable[[Any], bytes]] = {
             Started: lambda _: self._greet(),
@@ -88,7 +88,7 @@ class ResponseEncoder:
 
     def settle(self, event: Finished) -> dict[str, Any]:
         """The final response object; what is fed after it is only ``event``. Idempotent."""
-        if self._final is None:
+        if self.final is None:
             if self._reason is None:
                 raise unended()
             cut = self._reason == "length"
@@ -99,8 +99,8 @@ class ResponseEncoder:
                 more["completed_at"] = int(time.time())
             if self._notices:
                 more["warnings"] = warnings_of(self._notices)
-            self._final = self.response("incomplete" if cut else "completed", **more)
-        return self._final
+            self.final = self.response("incomplete" if cut else "completed", **more)
+        return self.final
 
     def response(self, status: str, **more: Any) -> dict[str, Any]:
         """The response object with what has come so far."""

@@ -168,7 +168,8 @@ class CallOutput(Output):
         }  # fmt: skip
 
     def closing(self, say: Say) -> bytes:
-        return say(b"response.function_call_arguments.done", {**self.place, "arguments": self.text})
+        done = {**self.place, "name": self._offer.name, "arguments": self.text}
+        return say(b"response.function_call_arguments.done", done)
 
 
 class CustomOutput(CallOutput):

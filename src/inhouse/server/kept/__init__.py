@@ -1,0 +1,1 @@
+"""What clients ask to keep, and what works on it later: responses, conversations, files, completions."""
