@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from ..dialects import anthropic, ollama, openai
+from ..dialects import anthropic, ollama, openai, tasks
 from .answers import Receive, Scope, Send
 from .documents import docs_page, openapi_document
 from .generate import Generate
@@ -52,6 +52,15 @@ def _openai(decode: str) -> Generate:
 def _anthropic(decode: str) -> Generate:
     render, inspect = anthropic.render_error, anthropic.check_headers
     return Generate("anthropic", getattr(anthropic, decode), render, inspect)
+
+
+def _tasks(decode: str, *paths: str, summary: str, body: str) -> tuple[Row, ...]:
+    """One endpoint under all its paths. Conversations are read as OpenAI's, and so are errors written."""
+    read = getattr(tasks, decode)
+    if decode in ("decode_tokenize", "decode_apply_template"):
+        read = partial(read, read_chat=openai.decode_chat)
+    endpoint = Generate("tasks", read, openai.render_error)
+    return tuple(Row(("POST",), path, endpoint, "Tasks", summary, body) for path in paths)
 
 
 def _ollama(decode: str) -> Generate:
@@ -124,6 +133,12 @@ ROUTES: tuple[Row, ...] = (
         "Tokens of a message's prompt",
         "MessageCount",
     ),
+    *_tasks("decode_rerank", "/v1/rerank", "/rerank", summary="Rank documents", body="Rerank"),
+    *_tasks("decode_rerank_v2", "/v2/rerank", summary="Rank documents (Cohere)", body="RerankV2"),
+    *_tasks("decode_score", "/v1/score", "/score", summary="Score pairs of texts", body="Score"),
+    *_tasks("decode_tokenize", "/v1/tokenize", "/tokenize", summary="Token ids", body="Tokenize"),
+    *_tasks("decode_detokenize", "/v1/detokenize", "/detokenize", summary="Text of ids", body="Detokenize"),
+    *_tasks("decode_apply_template", "/apply-template", summary="Prompt of a chat", body="ApplyTemplate"),
     Row(("POST",), "/api/chat", _ollama("decode_chat"), "Ollama", "Chat", "OllamaChat", _NDJSON),
     Row(
         ("POST",),

@@ -89,6 +89,67 @@ _RESPONSE: dict[str, Any] = {
     "top_logprobs": (_INT, "Alternatives per token.", {"minimum": 0, "maximum": 20}),
 }
 
+_TEXT: Any = ([_STRING, _OBJ], "A text, or an object with text.", {})
+_RANKING: dict[str, Any] = {
+    "raw_scores": (_BOOL, "The model's own figures instead of 0 to 1.", {}),
+    "truncate": (_BOOL, "Cut documents that are too long.", {}),
+    "max_tokens_per_doc": (_INT, "Cut every document to so many tokens.", {"minimum": 1}),
+    "priority": (_INT, "Above 0: waits behind the others.", {"minimum": 0, "maximum": 999}),
+    "keep_alive": _SAMPLING["keep_alive"],
+}
+_RERANK: dict[str, Any] = {
+    "model": _MODEL,
+    "query": _TEXT,
+    "documents": (_LIST, "Texts, or objects with text.", {"items": {"type": [_STRING, _OBJ]}}),
+    "top_n": (_INT, "The best ones only.", {"minimum": 1}),
+    "return_documents": (_BOOL, "Whether the texts come back.", {}),
+    **_RANKING,
+}
+_PAIRED: Any = ([_STRING, _LIST, _OBJ], "A text or several.", {})
+_TASKS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "Rerank": (
+        {**_RERANK, "texts": (_LIST, "TEI's name of documents; its shape comes back.", {})},
+        ("model", "query"),
+    ),
+    "RerankV2": (_RERANK, ("model", "query", "documents")),
+    "Score": (
+        {
+            "model": _MODEL,
+            "text_1": _PAIRED,
+            "text_2": _PAIRED,
+            "queries": _PAIRED,
+            "documents": _PAIRED,
+            **_RANKING,
+        },
+        ("model",),
+    ),
+    "Tokenize": (
+        {
+            "model": _MODEL,
+            "content": (_STRING, "A text (llama.cpp).", {"maxLength": 4_000_000}),
+            "prompt": (_STRING, "A text (vLLM).", {"maxLength": 4_000_000}),
+            "messages": (_LIST, "A conversation (vLLM).", {"items": {"type": _OBJ}}),
+            "add_special": (_BOOL, "Add what the model puts around a text.", {}),
+            "parse_special": (_BOOL, "Read the texts of control tokens as such.", {}),
+            "with_pieces": (_BOOL, "The text of each token too.", {}),
+            "return_token_strs": (_BOOL, "The texts in a list.", {}),
+        },
+        ("model",),
+    ),
+    "Detokenize": (
+        {"model": _MODEL, "tokens": (_LIST, "Token ids.", {"items": {"type": _INT, "minimum": 0}})},
+        ("model", "tokens"),
+    ),
+    "ApplyTemplate": (
+        {
+            "model": _MODEL,
+            "messages": (_LIST, "The conversation so far.", {"items": {"type": _OBJ}}),
+            "tools": (_LIST, "Functions the model may call.", {"items": {"type": _OBJ}}),
+        },
+        ("model", "messages"),
+    ),
+}
+
 _FIELDS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "Response": (_RESPONSE, ("model",)),
     "ResponseCount": (_ASKED, ("model",)),
@@ -317,6 +378,8 @@ EXAMPLES: dict[str, Any] = {
     "ResponseCount": {"model": "smollm2", "input": "Why is the sky blue?"},
     "Message": {"model": "smollm2", "max_tokens": 64, "messages": _HELLO},
     "MessageCount": {"model": "smollm2", "messages": _HELLO},
+    "Rerank": {"model": "all-minilm", "query": "Where is Paris?", "documents": ["In France.", "A fox."]},
+    "Tokenize": {"model": "smollm2", "content": "a sentence"},
     "OllamaChat": {"model": "smollm2", "messages": _HELLO},
     "OllamaGenerate": {"model": "smollm2", "prompt": "Why is the sky blue?"},
     "OllamaEmbed": {"model": "smollm2", "input": ["one", "two"]},
