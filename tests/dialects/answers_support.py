@@ -109,6 +109,7 @@ def check_row(decode: Any, base: dict[str, Any], row: Row) -> None:
     plain = decode(body(base, without(row.example, row.field)))
     decoded = decode(sent)
     same = decoded.request == plain.request and settings(decoded.encoder) == settings(plain.encoder)
+    same = same and getattr(decoded, "told", None) == getattr(plain, "told", None)
     assert same == (row.status == "noted")
     assert (row.field in decoded.noted) == (row.status == "noted")
 

@@ -162,14 +162,19 @@ def test_fields_without_effect_are_noted():
         ([{"role": "user"}], "messages[0].content"),
         ([{"content": "x"}], "messages[0].role"),
         ([{"role": "robot", "content": "x"}], "messages[0].role"),
-        ([{"role": "function", "content": "x", "name": "f"}], "messages[0].role"),
+        ([{"role": "function", "content": "x", "name": "f"}], "messages[0].name"),
         ([{"role": "user", "content": None}], "messages[0].content"),
         ([{"role": "user", "content": 5}], "messages[0].content"),
         ([{"role": "user", "content": []}], "messages[0].content"),
         ([HI, {"role": "user", "content": ["x"]}], "messages[1].content[0]"),
         ([{"role": "user", "content": [{"text": "x"}]}], "messages[0].content[0].type"),
         ([{"role": "user", "content": [{"type": "text"}]}], "messages[0].content[0].text"),
-        ([{"role": "user", "content": [{"type": "file", "file": {}}]}], "messages[0].content[0].type"),
+        (
+            [{"role": "user", "content": [{"type": "file", "file": {}}]}],
+            "messages[0].content[0].file.file_data",
+        ),
+        ([{"role": "user", "content": [{"type": "file"}]}], "messages[0].content[0].file"),
+        ([{"role": "assistant", "content": [{"type": "file"}]}], "messages[0].content[0].type"),
         ([{"role": "user", "content": [{"type": "input_audio"}]}], "messages[0].content[0].type"),
         ([{"role": "user", "content": [{"type": "refusal", "refusal": "x"}]}], "messages[0].content[0].type"),
         ([{"role": "system", "content": [{"type": "image_url"}]}], "messages[0].content[0].type"),
@@ -178,19 +183,19 @@ def test_fields_without_effect_are_noted():
             [
                 {
                     "role": "user",
-                    "content": [{"type": "image_url", "image_url": {"url": "http://127.0.0.1/x"}}],
+                    "content": [{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}],
                 }
             ],
             "messages[0].content[0].image_url.url",
         ),
         ([{"role": "assistant"}], "messages[0].content"),
         ([{"role": "assistant", "content": None}], "messages[0].content"),
-        ([{"role": "assistant", "function_call": {"name": "f"}}], "messages[0].function_call"),
+        ([{"role": "assistant", "function_call": {"name": "f"}}], "messages[0].function_call.arguments"),
         ([{"role": "assistant", "audio": {"id": "x"}}], "messages[0].audio"),
         ([{"role": "assistant", "tool_calls": [{"id": "x"}]}], "messages[0].tool_calls[0].function"),
         (
             [{"role": "assistant", "tool_calls": [{**CALL, "type": "custom"}]}],
-            "messages[0].tool_calls[0].type",
+            "messages[0].tool_calls[0].custom",
         ),
         (
             [{"role": "assistant", "tool_calls": [{**CALL, "function": {"name": "f"}}]}],
@@ -255,7 +260,9 @@ BAD_CHAT = [
     ("stream_options", {"include_usage": True}),
     ("tools", [F] * 129),
     ("tools", [F, F]),
-    ("tools", [{"type": "custom", "custom": {"name": "x"}}]),
+    ("tools", [{"type": "custom", "custom": {"name": "x", "format": {"type": "grammar"}}}]),
+    ("tools", [{"type": "web_search"}]),
+    ("tools", [{"type": "custom"}]),
     ("tools", [{"function": {"name": "f"}}]),
     ("tools", [{"type": "function"}]),
     ("tools", [{"type": "function", "function": {"name": "bad name"}}]),
@@ -282,6 +289,56 @@ BAD_CHAT = [
     ("min_p", 1.5),
     ("repeat_penalty", 0),
     ("top_k", -2),
+    ("typical_p", 2),
+    ("repetition_penalty", 0),
+    ("mirostat", 2),
+    ("stop_token_ids", [1]),
+    ("safety_identifier", "x" * 129),
+    ("prompt_cache_retention", "1h"),
+    ("prompt_cache_options", {"ttl": "1h"}),
+    ("prompt_cache_options", {"mode": "never"}),
+    ("metadata", {str(i): "" for i in range(17)}),
+    ("metadata", {"k" * 65: ""}),
+    ("metadata", {"k": "v" * 513}),
+    ("metadata", {"k": 1}),
+    ("prediction", {"type": "content"}),
+    ("prediction", {"content": "x"}),
+    ("prediction", {"type": "content", "content": [{"type": "image_url"}]}),
+    ("prediction", {"type": "content", "content": 5}),
+    ("think_budget", -1),
+    ("reasoning", {"effort": "extreme"}),
+    ("reasoning", {"exclude": True}),
+    ("store", "yes"),
+    ("chat_template", "x"),
+    ("chat_template_kwargs", []),
+    ("add_generation_prompt", False),
+    ("continue_final_message", True),
+    ("functions", []),
+    ("functions", [{"name": "f"}, {"name": "f"}]),
+    ("functions", [{"name": "bad name"}]),
+    ("tool_choice", {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}),
+    ("tool_choice", {"type": "allowed_tools", "allowed_tools": {"tools": [F]}}),
+    ("tool_choice", {}),
+    ("grammar", ""),
+    ("grammar", "x" * 65_537),
+    ("guided_json", "{"),
+    ("guided_json", 5),
+    ("guided_choice", []),
+    ("guided_choice", [""]),
+    ("guided_choice", ["x" * 40_000, "y" * 40_000]),
+    ("guided_whitespace_pattern", "x"),
+    ("structured_outputs", {}),
+    ("structured_outputs", {"regex": "a", "grammar": "b"}),
+    ("structured_outputs", {"structural_tag": "x"}),
+    ("json_schema", {"$ref": "http://x"}),
+    ("response_format", {"type": "grammar"}),
+    ("response_format", {"type": "grammar", "grammar": {"text": "x"}}),
+    ("response_format", {"type": "grammar", "grammar": {"kind": "ebnf", "text": "x"}}),
+    (
+        "response_format",
+        {"type": "json_schema", "json_schema": {"name": "n", "schema": {}, "enforcement": "x"}},
+    ),
+    ("response_format", {"type": "json_schema", "json_schema": {"name": "a b", "schema": {}}}),
 ]
 
 
@@ -306,7 +363,10 @@ def test_tool_choices():
 def test_formats():
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
     wanted = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema, "strict": False}}
-    assert chat(response_format=wanted).format == Format("schema", schema)
+    place = "response_format.json_schema.schema"
+    assert chat(response_format=wanted).format == Format("schema", schema, param=place)
+    wanted["json_schema"]["enforcement"] = "after"
+    assert chat(response_format=wanted).format == Format("schema", schema, after=True, param=place)
     assert chat(response_format={"type": "text"}).format is None
 
 
@@ -349,12 +409,14 @@ def test_a_completion_takes_its_own_fields():
         ({"prompt": [None]}, "prompt[0]"),
         ({"prompt": ["a"] * 2049}, "prompt"),
         ({"prompt": ["a"] * 100, "n": 100}, "n"),
-        ({"best_of": 3}, "best_of"),
+        ({"best_of": 3, "n": 4}, "best_of"),
+        ({"best_of": 3, "stream": True}, "best_of"),
+        ({"best_of": 100, "prompt": ["a"] * 100}, "best_of"),
         ({"best_of": 10**9}, "best_of"),
         ({"logprobs": 6}, "logprobs"),
         ({"logprobs": True}, "logprobs"),
         ({"prompt": ["a", "b"], "suffix": "x"}, "suffix"),
-        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": -1}, "max_tokens"),
         ({"echo": 1}, "echo"),
         ({"user": []}, "user"),
     ],
@@ -382,7 +444,7 @@ def test_bad_embeddings_are_named(more, param):
 
 def test_refusals_say_so():
     with pytest.raises(Unsupported):
-        decode_chat(body(CHAT, {"functions": [{"name": "f"}]}))
+        decode_chat(body(CHAT, {"audio": {"voice": "x"}}))
 
 
 @pytest.mark.parametrize("decode", [decode_chat, decode_completions, decode_embeddings])

@@ -5,36 +5,47 @@ from __future__ import annotations
 from typing import Any
 
 from ...core.errors import InhouseError
-from ...core.events import Event, ReasoningDelta, TextDelta, ToolCallDelta
+from ...core.events import ChoiceEnd, Event, ReasoningDelta, TextDelta, ToolCallDelta
 from ..fold import Choice, Fold, warnings_of
-from ..wire import dumps, quote
+from ..wire import dumps
+from .calls import CallDeltas, CallStyle
 from .errors import error_body
-from .shapes import Head, call_id, chat_logprobs, finish_reason, usage_of
-from .stream import EventStream
+from .shapes import Head, chat_logprobs, finish_reason, usage_of
+from .stream import EventStream, StreamOptions
 
 
 class ChatStream(EventStream):
     """Chunks of ``chat.completion.chunk``: the role first, then deltas, then one finish per choice."""
 
-    def __init__(self, head: Head, n: int, *, include_usage: bool = False) -> None:
-        super().__init__(head, n, include_usage=include_usage, suffix=".chunk")
-        self._calls: set[tuple[int, int]] = set()
+    def __init__(self, head: Head, n: int, options: StreamOptions, *, style: CallStyle = CallStyle()) -> None:
+        super().__init__(head, n, options, suffix=".chunk")
+        self.call_reason = style.reason
+        self._calls = CallDeltas(style)
+        self._silent: set[int] = set()
         self._by_type[ReasoningDelta] = self._on_reasoning
         self._by_type[ToolCallDelta] = self._on_call
 
     def _delta(self, index: int, name: bytes) -> tuple[bytes, bytes]:
         before = self._open + b'"choices":[{"index":%d,"delta":{"%b":' % (index, name)
-        return before, b'},"logprobs":null,"finish_reason":null}]' + self._close
+        return before, b'},"logprobs":null,"finish_reason":null}]'
 
     def _text_around(self, index: int) -> tuple[bytes, bytes]:
+        self._silent.discard(index)
         return self._delta(index, b"content")
 
-    def _begin(self, index: int) -> bytes:
-        delta = {"role": "assistant", "content": "", "refusal": None}
+    def _begin(self, index: int, *, text: bool) -> bytes:
+        if not text:
+            self._silent.add(index)
+        return self._of(index, {"role": "assistant", "content": "" if text else None, "refusal": None})
+
+    def _of(self, index: int, delta: dict[str, Any]) -> bytes:
         return self._chunk({"index": index, "delta": delta, "logprobs": None, "finish_reason": None})
 
     def _finish(self, index: int, reason: str) -> dict[str, Any]:
-        return {"index": index, "delta": {}, "logprobs": None, "finish_reason": reason}
+        # A choice of reasoning alone has an empty text, as in the whole answer.
+        silent = index in self._silent and index not in self._called
+        delta = {"content": ""} if silent else {}
+        return {"index": index, "delta": delta, "logprobs": None, "finish_reason": reason}
 
     def _logprobs_chunk(self, event: TextDelta) -> bytes:
         return self._chunk(
@@ -48,23 +59,17 @@ class ChatStream(EventStream):
 
     def _on_reasoning(self, event: ReasoningDelta) -> bytes:
         opened = self._opened(event.index)
-        before, after = self._delta(event.index, b"reasoning_content")
-        return opened + before + quote(event.text) + after
+        return opened + self._plain(self._delta(event.index, b"reasoning_content"), event.text)
 
     def _on_call(self, event: ToolCallDelta) -> bytes:
         opened = self._opened(event.index)
-        call: dict[str, Any] = {"index": event.call}
-        if (event.index, event.call) not in self._calls:
-            self._calls.add((event.index, event.call))
-            self._called.add(event.index)
-            call |= {"id": call_id(event.id), "type": "function"}
-            call["function"] = {"name": event.name or "", "arguments": event.arguments}
-        else:
-            call["function"] = {"arguments": event.arguments}
-        delta = {"tool_calls": [call]}
-        return opened + self._chunk(
-            {"index": event.index, "delta": delta, "logprobs": None, "finish_reason": None}
-        )
+        self._called.add(event.index)
+        delta = self._calls.delta(event)
+        return opened if delta is None else opened + self._of(event.index, delta)
+
+    def _on_end(self, event: ChoiceEnd) -> bytes:
+        left = b"".join(self._of(event.index, delta) for delta in self._calls.rest(event.index))
+        return left + super()._on_end(event)
 
 
 class WholeAnswer:
@@ -78,7 +83,7 @@ class WholeAnswer:
 
     def feed(self, event: Event) -> bytes:
         """Nothing until Finished, then the body. Raises EngineError when a choice never ended."""
-        return b"" if self._fold.feed(event) is None else dumps(self._body())
+        return b"" if self._fold.feed(event) is None else dumps(self.body())
 
     def fail(self, error: InhouseError) -> bytes:
         """The error object; the server sends it with a status of its own."""
@@ -87,7 +92,8 @@ class WholeAnswer:
     def keepalive(self) -> bytes:
         return b""
 
-    def _body(self) -> dict[str, Any]:
+    def body(self) -> dict[str, Any]:
+        """The body as an object, once Finished came."""
         raise NotImplementedError
 
     def _ending(self) -> dict[str, Any]:
@@ -102,40 +108,31 @@ class WholeAnswer:
 class ChatWhole(WholeAnswer):
     """One ``chat.completion``."""
 
-    def __init__(self, head: Head, n: int) -> None:
+    def __init__(self, head: Head, n: int, *, style: CallStyle = CallStyle()) -> None:
         super().__init__()
-        self._head = head
+        self.head = head
         self._n = n
+        self._style = style
 
-    def _body(self) -> dict[str, Any]:
+    def body(self) -> dict[str, Any]:
         choices = [
             {
                 "index": index,
-                "message": _message(choice),
+                "message": self._message(choice),
                 "logprobs": chat_logprobs(choice.logprobs) if choice.logprobs else None,
-                "finish_reason": finish_reason(reason, bool(choice.calls)),
+                "finish_reason": finish_reason(reason, self._style.reason if choice.calls else ""),
             }
             for index, choice, reason in self._fold.ended(self._n)
         ]
-        return {**self._head.fields(), "choices": choices, **self._ending()}
+        return {**self.head.fields(), "choices": choices, **self._ending()}
 
-
-def _message(choice: Choice) -> dict[str, Any]:
-    text = "".join(choice.text)
-    message: dict[str, Any] = {
-        "role": "assistant",
-        "content": text if text or not choice.calls else None,
-        "refusal": None,
-    }
-    if choice.reasoning:
-        message["reasoning_content"] = "".join(choice.reasoning)
-    if choice.calls:
-        message["tool_calls"] = [
-            {
-                "id": call_id(call.id),
-                "type": "function",
-                "function": {"name": call.name, "arguments": "".join(call.arguments)},
-            }
-            for _, call in sorted(choice.calls.items())
-        ]
-    return message
+    def _message(self, choice: Choice) -> dict[str, Any]:
+        text = "".join(choice.text)
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": text if text or not choice.calls else None,
+            "refusal": None,
+        }
+        if choice.reasoning:
+            message["reasoning_content"] = "".join(choice.reasoning)
+        return message | self._style.whole(choice.calls)

@@ -7,14 +7,14 @@ from typing import Any
 from ...core.events import Event, TextDelta
 from .chat import WholeAnswer
 from .shapes import Head, finish_reason, text_logprobs
-from .stream import EventStream
+from .stream import EventStream, StreamOptions
 
 
 class CompletionStream(EventStream):
     """Chunks of ``text_completion``. ``logprobs`` is the number of alternatives, None: off."""
 
-    def __init__(self, head: Head, total: int, *, logprobs: int | None, include_usage: bool = False) -> None:
-        super().__init__(head, total, include_usage=include_usage)
+    def __init__(self, head: Head, total: int, options: StreamOptions, *, logprobs: int | None) -> None:
+        super().__init__(head, total, options)
         self._logprobs = logprobs
         self._offsets: dict[int, int] = {}
 
@@ -26,7 +26,7 @@ class CompletionStream(EventStream):
 
     def _text_around(self, index: int) -> tuple[bytes, bytes]:
         after = b',"index":%d,"logprobs":null,"finish_reason":null}]' % index
-        return self._open + b'"choices":[{"text":', after + self._close
+        return self._open + b'"choices":[{"text":', after
 
     def _finish(self, index: int, reason: str) -> dict[str, Any]:
         return {"text": "", "index": index, "logprobs": None, "finish_reason": reason}
@@ -48,7 +48,7 @@ class CompletionWhole(WholeAnswer):
         self._total = total
         self._logprobs = logprobs
 
-    def _body(self) -> dict[str, Any]:
+    def body(self) -> dict[str, Any]:
         choices = []
         for index, choice, reason in self._fold.ended(self._total):
             text = "".join(choice.text)
@@ -62,7 +62,7 @@ class CompletionWhole(WholeAnswer):
                     "text": text,
                     "index": index,
                     "logprobs": logprobs,
-                    "finish_reason": finish_reason(reason, False),
+                    "finish_reason": finish_reason(reason),
                 }
             )
         return {**self._head.fields(), "choices": choices, **self._ending()}

@@ -19,7 +19,7 @@ class EmbeddingAnswer(WholeAnswer):
         self._model = model
         self._total = total
 
-    def _body(self) -> dict[str, Any]:
+    def body(self) -> dict[str, Any]:
         vectors = self._fold.vectors_in_order(self._total)
         usage = self._ending()
         tokens = usage["usage"]["prompt_tokens"]

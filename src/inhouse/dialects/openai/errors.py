@@ -29,6 +29,10 @@ _TABLE: dict[type[e.InhouseError], tuple[int, str, str | None]] = {
 }
 
 
+# What is called otherwise here than where the error is made.
+_NAMES = {"think": "reasoning_effort"}
+
+
 def error_body(error: e.InhouseError) -> dict[str, Any]:
     """The error object, for an answer of its own or for the end of a stream."""
     _, kind, code = nearest(error, _TABLE)
@@ -36,7 +40,7 @@ def error_body(error: e.InhouseError) -> dict[str, Any]:
         "error": {
             "message": explain(error),
             "type": kind,
-            "param": error.param,
+            "param": _NAMES.get(error.param or "", error.param),
             "code": code or error.code,
         }
     }

@@ -8,66 +8,110 @@ from ...core.json import parse
 from ...core.requests import Chat, Complete, Embed
 from ..codec import Decoded, Encoder
 from ..fields import INT32_MAX, Fields, check_whole, missing, wrong_type, wrong_value
+from ..schemas import nested_objects
 from .chat import ChatStream, ChatWhole
 from .completions import CompletionStream, CompletionWhole
 from .embeddings import EmbeddingAnswer
-from .messages import read_messages
-from .sampling import MAX_CHOICES, read_hints, read_sampling, read_stream
+from .formats import read_format
+from .hints import read_hints
+from .messages import prefilled, read_messages
+from .parts import MAX_PARTS, read_part
+from .sampling import MAX_CHOICES, read_sampling, read_stream
 from .shapes import Head
-from .tools import read_format, read_tool_choice, read_tools
+from .stored import StoredChat, input_messages, told
+from .thinking import read_thinking
+from .tools import read_toolbox
 
 MAX_PROMPTS = 2048
 MAX_INPUTS = 2048
 MAX_TOTAL_CHOICES = 4096
 DEFAULT_MAX_TOKENS = 16  # of /v1/completions, as OpenAI documents it
-# As Ollama maps them too: engines know four levels.
-_EFFORTS: dict[str, bool | str] = {
-    "none": False,
-    "minimal": "low",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "max",
-    "max": "max",
-}
 
 
 def decode_chat(body: bytes) -> Decoded:
     """POST /v1/chat/completions. Raises BadRequest."""
-    fields = Fields(parse(body))
+    parsed = parse(body)
+    fields = Fields(parsed)
     model = fields.required_text("model")
-    _refuse_for_now(fields)
+    _check_the_rest(fields)
     n = fields.whole("n", 1, MAX_CHOICES) or 1
-    stream, include_usage = read_stream(fields)
-    tools = read_tools(fields)
-    effort = fields.choice("reasoning_effort", *_EFFORTS)
+    stream = read_stream(fields)
+    toolbox = read_toolbox(fields)
+    conversation = read_messages(fields)
+    _check_template(fields, prefilled(conversation.messages))
+    think, budget = read_thinking(fields)
+    hints = read_hints(fields)
+    pins = [pin for pin in (hints.pin, conversation.pin) if pin is not None]
     request = Chat(
         model=model,
         keep_alive=fields.duration("keep_alive"),
-        messages=read_messages(fields),
-        tools=tools,
-        tool_choice=read_tool_choice(fields, tools),
-        parallel_tool_calls=fields.flag("parallel_tool_calls"),
+        priority=hints.priority,
+        pin=max(pins, default=None),
+        messages=conversation.messages,
+        tools=toolbox.tools,
+        tool_choice=toolbox.choice,
+        parallel_tool_calls=toolbox.parallel,
         format=read_format(fields),
         sampling=read_sampling(fields, _max_tokens(fields)),
         n=n,
         logprobs=_chat_logprobs(fields),
-        think=None if effort is None else _EFFORTS[effort],
+        think=think,
+        think_budget=budget,
+        template_args=_template_args(fields),
     )
-    read_hints(fields)
-    head = Head.new("chatcmpl", "chat.completion", model)
-    encoder: Encoder = ChatStream(head, n, include_usage=include_usage) if stream else ChatWhole(head, n)
-    return Decoded(request, encoder, fields.noted())
+    head = Head.new("chatcmpl", "chat.completion", model, tier=hints.tier)
+    whole = ChatWhole(head, n, style=toolbox.style)
+    encoder: Encoder = whole if stream is None else ChatStream(head, n, stream, style=toolbox.style)
+    if not fields.flag("store", False):
+        fields.note("metadata")
+        return Decoded(request, encoder, fields.noted())
+    return StoredChat(
+        request,
+        encoder,
+        fields.noted(),
+        ChatWhole(head, n, style=toolbox.style),
+        told(parsed, hints.metadata),
+        input_messages(parsed),
+    )
 
 
-def _refuse_for_now(fields: Fields) -> None:
-    for name in ("functions", "function_call"):
-        fields.refuse(name, why="Use tools and tool_choice.")
-    for name in ("audio", "prediction", "web_search_options", "moderation"):
+def _check_the_rest(fields: Fields) -> None:
+    """What is refused, and hints that are only checked."""
+    for name in ("audio", "web_search_options", "moderation", "chat_template"):
         fields.refuse(name)
-    fields.refuse("store", False, why="Answers are never stored here; leave it out.")
     fields.refuse("modalities", ["text"], why="Only text comes out here.")
     fields.refuse("verbosity", "medium", why="Ask for a short or long answer in a message.")
+    prediction = fields.mapping("prediction")
+    if prediction is not None:
+        _check_prediction(prediction)
+        fields.note("prediction")
+
+
+def _check_prediction(prediction: Fields) -> None:
+    """Only a hint for speed."""
+    if prediction.choice("type", "content") is None:
+        missing(prediction.at("type"), "'content'")
+    content = prediction.get("content")
+    if content is None:
+        missing(prediction.at("content"), "a string or an array of text parts")
+    if isinstance(content, str):
+        return
+    for part in prediction.objects("content", MAX_PARTS):
+        read_part(part, "system")
+
+
+def _check_template(fields: Fields, prefill: bool) -> None:
+    """A last assistant message is always continued; any other is always answered."""
+    fields.refuse("add_generation_prompt", not prefill, why="A last assistant message is continued here.")
+    fields.refuse("continue_final_message", prefill, why="A last assistant message is continued here.")
+
+
+def _template_args(fields: Fields) -> dict[str, Any]:
+    """Further variables of the chat template."""
+    given = fields.object("chat_template_kwargs") or {}
+    for _ in nested_objects(given, "chat_template_kwargs"):
+        pass  # only how deep it is matters
+    return given
 
 
 def _max_tokens(fields: Fields) -> int | None:
@@ -93,32 +137,46 @@ def decode_completions(body: bytes) -> Decoded:
     total = n * len(prompts)
     if total > MAX_TOTAL_CHOICES:
         wrong_value("n", f"at most {MAX_TOTAL_CHOICES} choices over all prompts", total)
-    best_of = fields.whole("best_of", 1, MAX_CHOICES)
-    if best_of is not None:
-        fields.refuse("best_of", n, float(n), why="It must be n or left out.")
+    best_of = _best_of(fields, n, len(prompts))
+    stream = read_stream(fields)
     suffix = fields.text("suffix")
     if suffix and len(prompts) > 1:
         wrong_value("suffix", "it only with a single prompt")
-    stream, include_usage = read_stream(fields)
     logprobs = fields.whole("logprobs", 0, 5)
-    max_tokens = fields.whole("max_tokens", 1, INT32_MAX)
+    max_tokens = fields.whole("max_tokens", 0, INT32_MAX)
     request = Complete(
         model=model,
         keep_alive=fields.duration("keep_alive"),
         prompts=prompts,
         suffix=suffix or None,
         echo=fields.flag("echo", False),
+        format=read_format(fields),
         sampling=read_sampling(fields, DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens),
         n=n,
+        best_of=best_of,
         logprobs=logprobs,
     )
     fields.text("user")
     fields.note("user")
     head = Head.new("cmpl", "text_completion", model)
     encoder: Encoder = CompletionWhole(head, total, logprobs=logprobs)
-    if stream:
-        encoder = CompletionStream(head, total, logprobs=logprobs, include_usage=include_usage)
+    if stream is not None:
+        encoder = CompletionStream(head, total, stream, logprobs=logprobs)
     return Decoded(request, encoder, fields.noted())
+
+
+def _best_of(fields: Fields, n: int, prompts: int) -> int | None:
+    """How many candidates to make for each prompt; None when all of them are given."""
+    best_of = fields.whole("best_of", 1, MAX_CHOICES)
+    if best_of is None or best_of == n:
+        return None
+    if best_of < n:
+        wrong_value("best_of", f"at least n, which is {n}", best_of)
+    if best_of * prompts > MAX_TOTAL_CHOICES:
+        wrong_value("best_of", f"at most {MAX_TOTAL_CHOICES} candidates over all prompts", best_of * prompts)
+    if fields.flag("stream", False):
+        wrong_value("best_of", "it only without 'stream': what is best is known at the end", best_of)
+    return best_of
 
 
 def decode_embeddings(body: bytes) -> Decoded:

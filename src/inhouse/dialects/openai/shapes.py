@@ -2,51 +2,56 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from ... import __version__
 from ...core.events import Reason, TokenLogprob
 from ...core.usage import Usage
 from ..wire import dumps, finite
 
-FINGERPRINT = "fp_inhouse"
+FINGERPRINT = f"fp_{hashlib.sha256(__version__.encode()).hexdigest()[:10]}"
+"""The same for the same build, whose engine is pinned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What every chunk of one answer repeats."""
+    """What every chunk of one answer repeats. ``tier`` is the service tier, when one was asked for."""
 
     id: str
     object: str
     model: str
     created: int = field(default_factory=lambda: int(time.time()))
+    tier: str | None = None
 
     @classmethod
-    def new(cls, prefix: str, kind: str, model: str) -> Head:
+    def new(cls, prefix: str, kind: str, model: str, *, tier: str | None = None) -> Head:
         """A head with an id of 24 random hex digits."""
-        return cls(f"{prefix}-{secrets.token_hex(12)}", kind, model)
+        return cls(f"{prefix}-{secrets.token_hex(12)}", kind, model, tier=tier)
 
     def fields(self, suffix: str = "") -> dict[str, Any]:
         """The fields; ``suffix`` is added to the object's kind (``.chunk``)."""
-        return {
+        fields: dict[str, Any] = {
             "id": self.id,
             "object": self.object + suffix,
             "created": self.created,
             "model": self.model,
             "system_fingerprint": FINGERPRINT,
         }
+        return fields if self.tier is None else {**fields, "service_tier": self.tier}
 
     def opening(self, suffix: str = "") -> bytes:
         """The fields as the beginning of a JSON object, up to and with the last comma."""
         return dumps(self.fields(suffix))[:-1] + b","
 
 
-def finish_reason(reason: Reason, called: bool) -> str:
-    """``called``: the choice has tool calls, so clients must be told to look at them."""
+def finish_reason(reason: Reason, called: str = "") -> str:
+    """``called``: the reason of a choice that has tool calls, so that clients look at them."""
     if reason in ("stop", "tool_calls") and called:
-        return "tool_calls"
+        return called
     return "length" if reason == "length" else "stop"
 
 
