@@ -175,14 +175,16 @@ def _compute(card: Card, options: LoadOptions, room: Room, context_length: int) 
     Embeddings are always on: it costs a generating model nothing until used (measured: same
     prefill, decode and memory). A generating model whose file names no pooling gets the last
     token's vector, which may be computed in batches; a mean would need the whole input in one
-    batch, whose logits take gigabytes. A model made for embeddings needs its input in one batch.
+    batch, whose logits take gigabytes. A model made for embeddings needs its input in one batch; so
+    does a reranking one, whose pooling must be named: the engine opens /rerank by that alone.
     """
     batch = min(max(options.batch or batch_size(card, room), 32), 4096)
     if card.of_role("projector"):
         batch = max(batch, IMAGE_BATCH)
     if "completion" in card.capabilities:
         return {"batch": batch, "pooling": "last"}
-    return {"batch": max(batch, _engine_context(card, context_length)), "pooling": ""}
+    pooling = "rank" if "rerank" in card.capabilities else ""
+    return {"batch": max(batch, _engine_context(card, context_length)), "pooling": pooling}
 
 
 def _draft_tokens(card: Card) -> int:

@@ -94,7 +94,9 @@ def _operation(row: AnyRow, method: str) -> dict[str, Any]:
 
 
 def _error(row: AnyRow) -> dict[str, Any]:
-    name = {"OpenAI": "OpenAIError", "Tasks": "OpenAIError", "Anthropic": "AnthropicError"}.get(row.group, "Error")
+    name = {"OpenAI": "OpenAIError", "Tasks": "OpenAIError", "Anthropic": "AnthropicError"}.get(
+        row.group, "Error"
+    )
     return {"$ref": f"#/components/schemas/{name}"}
 
 
