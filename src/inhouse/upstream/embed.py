@@ -12,7 +12,7 @@ from ..core.models import Card
 from ..core.requests import Embed, LoadOptions
 from ..core.usage import Timings, Usage
 from ..dialects.llamaserver import check_ids, decode_embed, encode_embed, normalised
-from ..dialects.llamaserver.embed import PATH
+from ..dialects.llamaserver.embed import PATH, spelled
 from .fit import cut_ids
 from .http import Link
 from .limits import own_limit
@@ -91,6 +91,7 @@ async def _fit(link: Link, card: Card, text: str | tuple[int, ...], *, limit: in
     """
     most = abs(limit)
     if isinstance(text, str):
+        text = spelled(text, card)
         if not most or len(text.encode()) + AROUND <= most:
             return text
         ids = await link.tokenize(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
@@ -14,6 +15,7 @@ from ..core.models import Card
 from ..core.requests import Rerank
 from ..core.usage import Timings, Usage
 from ..dialects.llamaserver import normalised
+from ..dialects.llamaserver.embed import spelled
 from ..dialects.llamaserver.rank import AROUND, PATH, TEMPLATE, decode_rank, encode_rank, relevance
 from .embed import BATCH, batches, longest_input
 from .http import Link
@@ -25,6 +27,8 @@ async def run(link: Link, card: Card, request: Rerank) -> AsyncGenerator[Event, 
     Raises ContextExceeded, naming the text, for a pair that is too long and may not be cut.
     """
     begun = time.monotonic()
+    pairs = tuple((spelled(query, card), spelled(document, card)) for query, document in request.pairs)
+    request = dataclasses.replace(request, pairs=pairs)
     work = (_Crossed if "rerank" in card.capabilities else _Compared)(link, card, request)
     await work.prepare()
     started = False

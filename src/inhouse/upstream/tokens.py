@@ -10,6 +10,7 @@ from ..core.models import Card
 from ..core.requests import Detokenize, Render, Tokenize
 from ..core.usage import Timings, Usage
 from ..dialects.llamaserver import check_ids, template_fields
+from ..dialects.llamaserver.embed import spelled
 from ..dialects.llamaserver.tokens import PATH, decode_pieces, encode_pieces
 from ..dialects.llamaserver.tools import plan
 from .http import Link
@@ -17,7 +18,8 @@ from .http import Link
 
 async def tokenize(link: Link, card: Card, request: Tokenize) -> AsyncGenerator[Event, None]:
     """The Tokens of a text, with the bytes of each."""
-    ids, pieces = await _pieces(link, request.text, special=request.special, control=request.control)
+    text = spelled(request.text, card)
+    ids, pieces = await _pieces(link, text, special=request.special, control=request.control)
     yield Started()
     yield Tokens(ids, pieces, link.launch.context_length)
     yield Finished(Usage(), Timings())

@@ -1,17 +1,22 @@
-"""Embeddings of llama-server's /v1/embeddings."""
+"""Embeddings of llama-server's /v1/embeddings, and the spelling its WordPiece tokenizer needs."""
 
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from ...core.errors import EngineError
+from ...core.models import Card
 from .wire import WireUsage, unreadable
 
 PATH = "/v1/embeddings"
+_HANGUL = re.compile("[\uac00-\ud7a3]+")
+_NORMALIZER = "tokenizer.ggml.normalizer."
 
 
 class _Row(msgspec.Struct):
@@ -22,6 +27,20 @@ class _Row(msgspec.Struct):
 class _Answer(msgspec.Struct):
     data: list[_Row]
     usage: WireUsage | None = None
+
+
+def spelled(text: str, card: Card) -> str:
+    """A text as the engine must get it for the tokens that the model was trained on.
+
+    WordPiece without accents takes Korean syllables apart into their letters; llama.cpp's does not,
+    and most syllables are no tokens: such a text would be little more than "unknown" to the model.
+    """
+    if card.metadata.get("tokenizer.ggml.model") != "bert" or not _HANGUL.search(text):
+        return text
+    folded = card.metadata.get(_NORMALIZER + "lowercase", True)
+    if not card.metadata.get(_NORMALIZER + "strip_accents", folded):
+        return text
+    return _HANGUL.sub(lambda match: unicodedata.normalize("NFD", match[0]), text)
 
 
 def encode_embed(inputs: Sequence[str | Sequence[int]]) -> dict[str, Any]:
