@@ -139,6 +139,9 @@ def test_errors_and_the_end_of_a_client(server: Server) -> None:
             with pytest.raises(ollama.ResponseError, match="model 'nope' not found") as caught:
                 await call
             assert caught.value.status_code == 404
+        with pytest.raises(ollama.ResponseError) as caught:  # of a later Ollama than the one followed
+            await client.systemone(QWEN, state="x", questions={})
+        assert caught.value.status_code == 404
         stream = await client.chat(model="nope", messages=ASK, stream=True)
         with pytest.raises(ollama.ResponseError, match="model 'nope' not found"):
             async for _ in stream:
