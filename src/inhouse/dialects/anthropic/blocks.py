@@ -7,12 +7,11 @@ import binascii
 import re
 from collections.abc import Iterable
 from typing import NoReturn
-from urllib.parse import urlsplit
 
 from ...core.errors import BadRequest, Unsupported
 from ...core.messages import Image, Part, Reasoning, Remote, Text, ToolCall
 from ..fields import Fields, missing, wrong_type, wrong_value
-from ..images import from_base64
+from ..images import from_base64, named
 from ..wire import dumps
 from .caching import Pins
 from .thinking import recover
@@ -137,27 +136,12 @@ def _source(block: Fields) -> tuple[Fields, str]:
     return source, kind
 
 
-def _remote(source: Fields, kind: str) -> Remote:
-    url = source.required_text("url")
-    if _scheme(url) not in ("http", "https"):
-        wrong_value(source.at("url"), "an http or https address")
-    return Remote(url, "image" if kind == "image" else "text", source.at("url"))
-
-
-def _scheme(url: str) -> str:
-    """The scheme of an address, empty when it has none that can be read."""
-    try:
-        return urlsplit(url).scheme
-    except ValueError:
-        return ""
-
-
 def _image(block: Fields, pins: Pins) -> Image | Remote:
     pins.read(block)
     block.refuse("transformations", {}, {"oversized_image": "downsize"}, why="Images are scaled down to fit.")
     source, kind = _source(block)
     if kind == "url":
-        return _remote(source, "image")
+        return named(source.required_text("url"), source.at("url"))
     if kind != "base64":
         wrong_value(source.at("type"), "'base64' or 'url'", kind)
     mime = needed(source, "media_type")
@@ -188,7 +172,10 @@ def _document(block: Fields, pins: Pins) -> list[Part]:
 def _document_parts(block: Fields, pins: Pins) -> list[Part]:
     source, kind = _source(block)
     if kind == "url":
-        return [_remote(source, "text")]
+        url = source.required_text("url")
+        if not url[:8].lower().startswith(("http://", "https://")):
+            wrong_value(source.at("url"), "an http or https address")
+        return [Remote(url, "text", source.at("url"))]
     if kind == "content":
         return _inner(source, pins)
     if kind not in ("text", "base64"):

@@ -102,8 +102,10 @@ class _Turns:
     def _flush(self) -> None:
         """Write the turn that is over."""
         self._out += self._results
-        between = "" if self._role == "assistant" else "\n"
-        parts = joined(self._parts, between)
+        before = self._out[-1] if self._out else None
+        if before is not None and before.role == self._role:  # what stood between them was empty
+            self._parts = [*self._out.pop().parts, *self._parts]
+        parts = joined(self._parts, "" if self._role == "assistant" else "\n")
         if parts and self._role is not None:
             self._out.append(Message(self._role, parts))
         self._role, self._parts, self._results = None, [], []

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+"|(?P<torn>".*)|[{}\[\]:,]|[^\s{}\[\]:,"]+', re.DOTALL)
 _CLOSE = {"{": "}", "[": "]"}
 
 
@@ -32,6 +32,8 @@ def _mended(text: str) -> str:
     colon = False
     for token in _TOKEN.finditer(text):
         word = token[0]
+        if token["torn"]:
+            break
         if word in _CLOSE:
             open_.append(word)
         elif word in "}]":

@@ -11,15 +11,17 @@ from ...core.requests import Chat, Render
 from ..codec import Decoded, Encoder
 from ..fields import INT32_MAX, Fields, check_text, missing, wrong_value
 from .caching import Pins
+from .formats import read_format
 from .messages import read_conversation
 from .shapes import Head
 from .stream import MessageStream
 from .thinking import Thinking, read_thinking
-from .tools import read_format, read_tool_choice, read_tools
+from .tools import read_tool_choice, read_tools
 from .whole import CountWhole, MessageWhole
 
 MAX_STOPS = 64
 MAX_STOP_CHARS = 1024
+_EFFORTS = {"low": "low", "medium": "medium", "high": "high", "xhigh": "max", "max": "max"}
 _DEFAULTS = Sampling(temperature=1.0, top_p=1.0)
 _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "container": ((), "No code is run here."),
@@ -79,11 +81,11 @@ def _chat(fields: Fields, model: str, sampling: Sampling) -> tuple[Chat, Head]:
     tools = read_tools(fields, pins, conversation.references)
     choice, parallel = read_tool_choice(fields, tools)
     output = fields.mapping("output_config")
-    effort = None if output is None else output.choice("effort", "low", "medium", "high", "xhigh", "max")
+    effort = None if output is None else output.choice("effort", *_EFFORTS)
     if output is not None:
         output.refuse("task_budget", why="Use max_tokens.")
     # With tools a budget may cover several turns and so be larger than max_tokens.
-    thinking = read_thinking(fields, effort, None if tools else sampling.max_tokens)
+    thinking = read_thinking(fields, _EFFORTS.get(effort or ""), None if tools else sampling.max_tokens)
     if conversation.prefilled:
         thinking = _without(thinking)
     chat = Chat(

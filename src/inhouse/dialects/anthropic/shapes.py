@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import secrets
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +10,6 @@ from ...core.errors import EngineError
 from ...core.events import ChoiceEnd, ReasoningDelta, TextDelta, ToolCallDelta
 from ...core.usage import Usage
 
-_ID = re.compile(r"[A-Za-z0-9_-]{1,200}\Z", re.ASCII)
 ContentDelta = TextDelta | ReasoningDelta | ToolCallDelta
 Key = tuple[str, int]
 """The kind of a content block and, for a call, which one."""
@@ -79,6 +77,8 @@ class Head:
         if end.reason == "length":
             full = used.completion_tokens < self.max_tokens
             return _stop("model_context_window_exceeded" if full else "max_tokens")
+        if not self.max_tokens:
+            return _stop("max_tokens")
         if end.stop is not None and end.stop in self.stops:
             return _stop("stop_sequence", end.stop)
         return _stop("tool_use" if called else "end_turn")
@@ -98,10 +98,8 @@ def says(event: ContentDelta) -> bool:
     return isinstance(event, ToolCallDelta) or bool(event.text)
 
 
-def call_id(given: str | None) -> str:
-    """The engine's id of a call in Anthropic's form, or a fresh one."""
-    if given and _ID.match(given):
-        return given if given.startswith("toolu_") else f"toolu_{given}"
+def call_id() -> str:
+    """A fresh id of a call: an engine's own may come again, and ids must not within a conversation."""
     return f"toolu_{secrets.token_hex(12)}"
 
 

@@ -116,7 +116,7 @@ class MessageStream:
         self._index += 1
         block: dict[str, Any]
         if isinstance(event, ToolCallDelta):
-            block = {"type": "tool_use", "id": call_id(event.id), "name": event.name or "", "input": {}}
+            block = {"type": "tool_use", "id": call_id(), "name": event.name or "", "input": {}}
             kind, name = "input_json_delta", "partial_json"
         else:
             kind, name = _FIELDS[key[0]]

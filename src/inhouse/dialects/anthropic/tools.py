@@ -1,4 +1,4 @@
-"""Tools, the choice among them and the format of the answer."""
+"""Tools and the choice among them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from ...core.errors import BadRequest
-from ...core.messages import Format, Tool, ToolChoice
+from ...core.messages import Tool, ToolChoice
 from ..fields import Fields, missing, wrong_value
 from ..schemas import check_schema
 from ..wire import dumps
@@ -98,26 +98,3 @@ def read_tool_choice(body: Fields, tools: tuple[Tool, ...]) -> tuple[ToolChoice,
     if all(tool.name != name for tool in tools):
         wrong_value(wanted.at("name"), "the name of one of the tools", name)
     return ToolChoice("required", name), parallel
-
-
-def read_format(body: Fields, output: Fields | None) -> Format | None:
-    """The schema of ``output_config.format``, or of ``output_format`` as it was called before."""
-    old = body.mapping("output_format")
-    new = None if output is None else output.mapping("format")
-    if old is not None and new is not None:
-        raise BadRequest(
-            "Use only one of output_format and output_config.format.",
-            hint="output_config.format is the current one.",
-            param="output_format",
-        )
-    wanted = old if new is None else new
-    if wanted is None:
-        return None
-    if wanted.choice("type", "json_schema") is None:
-        missing(wanted.at("type"), "'json_schema'")
-    schema = wanted.object("schema")
-    if schema is None:
-        missing(wanted.at("schema"), "a JSON Schema object")
-    check_schema(schema, wanted.at("schema"))
-    after = wanted.choice("enforcement", "decoding", "after") == "after"
-    return Format("schema", schema, after=after, param=wanted.at("schema"))

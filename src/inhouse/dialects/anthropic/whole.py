@@ -33,7 +33,7 @@ class _Block:
         self.key = key
         self.pieces: list[str] = []
         call = event if isinstance(event, ToolCallDelta) else None
-        self._id, self._name = (call_id(call.id), call.name or "") if call else ("", "")
+        self._id, self._name = (call_id(), call.name or "") if call else ("", "")
 
     def object(self, hidden: bool) -> dict[str, Any]:
         text = "".join(self.pieces)
