@@ -404,16 +404,6 @@ async def test_completions_that_cannot_be_done_are_refused_by_name(
     assert double.bodies == []
 
 
-async def test_a_suffix_needs_text_and_ids_need_a_vocabulary(
-    double: LlamaDouble, engine: WorkerEngine
-) -> None:
-    with pytest.raises(Unsupported):
-        await collect(engine, complete((1,), suffix="x"))
-    with pytest.raises(BadRequest):
-        await collect(engine, complete("fine", (5000,)))
-    assert double.bodies == [], "nothing runs before all is checked"
-
-
 async def test_a_long_prompt_of_a_completion_is_cut_at_its_front(
     double: LlamaDouble, engine: WorkerEngine
 ) -> None:

@@ -23,6 +23,7 @@ from ..dialects.llamaserver import (
 )
 from ..dialects.llamaserver.sampling import max_tokens
 from . import fit
+from .best import best, widened
 from .chat import totals
 from .http import Link, decoder_for
 from .limits import own_limit, reseeded, rounds
@@ -54,9 +55,14 @@ async def run(link: Link, card: Card, request: Complete) -> AsyncGenerator[Event
     """The events of a completion; choice ``index`` is prompt * n + i."""
     _check(request, card)
     total = _Sum()
+    choosy = request.best_of is not None and request.best_of > request.n
     for number, prompt in enumerate(request.prompts):
-        one = _Prompt(link, card, request, prompt, number * request.n, total)
-        async with aclosing(one.run()) as events:
+        first = number * request.n
+        if choosy:
+            events = best(_Prompt(link, card, widened(request), prompt, 0, total).run(), request, first)
+        else:
+            events = _Prompt(link, card, request, prompt, first, total).run()
+        async with aclosing(events):
             async for event in events:
                 yield event
     yield Finished(total.usage, total.timings, total.context)
@@ -73,16 +79,9 @@ def _check(request: Complete, card: Card) -> None:
         raise Unsupported(
             "This model cannot fill in the middle.", hint="Leave the suffix out.", param="suffix"
         )
-    for prompt in request.prompts:
-        if isinstance(prompt, str):
-            continue
-        check_ids(prompt, card)
-        if request.suffix is not None:
-            raise Unsupported(
-                "A suffix needs a prompt in text, not in token ids.",
-                hint="Send the prompt as text.",
-                param="suffix",
-            )
+    for i, prompt in enumerate(request.prompts):
+        if not isinstance(prompt, str):
+            check_ids(prompt, card, f"prompt[{i}]" if len(request.prompts) > 1 else "prompt")
 
 
 @dataclass(slots=True)
@@ -126,7 +125,9 @@ class _Prompt:
         request, prompt = self.request, self.prompt
         ids: list[int] | None = None
         if request.suffix is not None:
-            ids = await _infill_ids(self.link, self.card, str(prompt), request.suffix)
+            ids = await _infill_ids(self.link, self.card, prompt, request.suffix)
+            if ids is None and not isinstance(prompt, str):
+                self.prompt = prompt = await self.link.detokenize(list(prompt))
         elif not isinstance(prompt, str):
             ids = list(prompt)
         elif limit is not None or request.want_context:
@@ -208,7 +209,7 @@ class _Prompt:
         return encode_complete(request, self.card, prompt, reading=reading, limit=cap)
 
 
-async def _infill_ids(link: Link, card: Card, prefix: str, suffix: str) -> list[int] | None:
+async def _infill_ids(link: Link, card: Card, prefix: str | tuple[int, ...], suffix: str) -> list[int] | None:
     """Prefix, suffix and middle between the model's own control tokens; None if those are unknown.
 
     llama-server's /infill would cut both to the size of a batch without a word.
@@ -218,9 +219,11 @@ async def _infill_ids(link: Link, card: Card, prefix: str, suffix: str) -> list[
         return None
     before, after, middle = three
     head = await link.tokenize(before)
+    if isinstance(prefix, str):
+        prefix = tuple(await link.tokenize(prefix, special=False, control=False))
     return [
         *head,
-        *await link.tokenize(prefix, special=False, control=False),
+        *prefix,
         *await link.tokenize(after, special=False),
         *await link.tokenize(suffix, special=False, control=False),
         *await link.tokenize(middle, special=False),
