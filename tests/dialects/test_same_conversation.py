@@ -1,0 +1,85 @@
+"""The same conversation means the same in every dialect: one canonical request, modulo what is documented."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from dialects.conversations_support import (
+    ANSWER,
+    DIALECTS,
+    PICTURE,
+    TOOLS,
+    chats,
+    settled,
+)
+from inhouse.core.messages import (
+    Format,
+    Message,
+    Reasoning,
+    Remote,
+    Sampling,
+    Text,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
+from inhouse.core.requests import Chat
+
+GOLDEN = Chat(
+    model="m",
+    messages=(
+        Message("system", (Text("Be brief."),)),
+        Message("user", (Text("Weather in Köln?"),)),
+        Message(
+            "assistant",
+            (Reasoning("Hm."), Text("I look."), ToolCall("call_1", "weather", '{"city": "Köln"}')),
+        ),
+        Message("tool", (ToolResult("Rain.", "call_1", "weather"),)),
+        Message("user", (Text("And here?"), PICTURE)),
+    ),
+    tools=TOOLS,
+    tool_choice=ToolChoice("required", "weather"),
+    parallel_tool_calls=False,
+    format=Format("schema", ANSWER),
+    sampling=Sampling(temperature=0.25, top_p=0.5, seed=7, max_tokens=64, stop=("END",)),
+)
+
+
+def check(name: str, chat: Chat) -> None:
+    dialect = DIALECTS[name]
+    read = dialect.read(json.dumps(dialect.write(chat)).encode())
+    assert settled(read) == settled(dialect.expected(chat, read))
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+def test_the_scripted_conversation_is_the_same_everywhere(name):
+    check(name, GOLDEN)
+
+
+@pytest.mark.parametrize("name", DIALECTS)
+@settings(deadline=None, max_examples=120, suppress_health_check=list(HealthCheck))
+@given(chat=chats())
+def test_any_conversation_is_the_same_everywhere(name, chat):
+    check(name, chat)
+
+
+ADDRESS = Remote("https://example.com/a.png", "image")
+CALLED = Message("assistant", (ToolCall("call_1", "time", "{}"),))
+
+
+@pytest.mark.parametrize("name", ["openai", "responses", "anthropic"])
+def test_an_address_of_an_image_is_kept_for_whoever_brings_it(name):
+    chat = Chat(
+        model="m", messages=(Message("user", (Text("x"), ADDRESS)),), sampling=Sampling(max_tokens=16)
+    )
+    check(name, chat)
+
+
+@pytest.mark.parametrize("name", ["responses", "anthropic"])
+def test_a_tool_may_answer_with_images(name):
+    result = ToolResult("Look.", "call_1", "time", images=(PICTURE, ADDRESS))
+    messages = (Message("user", (Text("x"),)), CALLED, Message("tool", (result,)))
+    check(name, Chat(model="m", messages=messages, tools=TOOLS, sampling=Sampling(max_tokens=16)))
