@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping
 from typing import Any
 
-from ....core.errors import BadRequest, NotFound, Unsupported
+from ....core.errors import NotFound, Unsupported
 from ....core.messages import Image, Remote, Text
 from ...fields import Fields, missing, wrong_type, wrong_value
 from ...images import from_base64, named
+from ...textfiles import from_bytes, from_data
 
 MAX_PARTS = 10_000
 Files = Mapping[str, bytes]
@@ -69,15 +69,15 @@ def _image(part: Fields, files: Files) -> Image | Remote:
 
 def _file(part: Fields, files: Files) -> Text | Remote:
     part.choice("detail", "auto", "low", "high")
-    title, data = part.text("filename"), part.text("file_data")
+    title, data = part.text("filename") or "", part.text("file_data")
     url, kept = part.text("file_url"), part.text("file_id")
     if data is not None:
-        return _document(_decoded(data, part.at("file_data")), title, part.at("file_data"))
+        return from_data(data, title, part.at("file_data"))
     if url is not None:
         return Remote(url, "text", part.at("file_url"))
     if kept is None:
         missing(part.at("file_data"), "file_data, file_url or file_id")
-    return _document(_kept(kept, part, files), title, part.at("file_id"))
+    return from_bytes(_kept(kept, part, files), title, part.at("file_id"))
 
 
 def _kept(ident: str, part: Fields, files: Files) -> bytes:
@@ -86,32 +86,6 @@ def _kept(ident: str, part: Fields, files: Files) -> bytes:
             f"No file '{ident[:80]}' is kept here.", hint="Upload it first.", param=part.at("file_id")
         )
     return files[ident]
-
-
-def _decoded(data: str, param: str) -> bytes:
-    """Base64, alone or as a data: URI."""
-    if data[:5].lower() == "data:":
-        head, comma, data = data.partition(",")
-        if not comma or not head.lower().endswith(";base64"):
-            wrong_value(param, "a base64 data: URI")
-    try:
-        return base64.b64decode(data, validate=True)
-    except (ValueError, binascii.Error):
-        raise BadRequest(
-            f"Invalid value for '{param}': it is not valid base64.", hint="Send base64.", param=param
-        ) from None
-
-
-def _document(data: bytes, title: str | None, param: str) -> Text:
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        raise Unsupported(
-            f"The file in '{param}' is not text.", hint="Only text files (UTF-8) are read here.", param=param
-        )
-    return Text(f"{title}:\n{text}" if title else text)
 
 
 def named_files(items: list[dict[str, Any]]) -> set[str]:

@@ -136,7 +136,7 @@ class ResponseEncoder:
     def _delta(self, output: Output, text: str) -> bytes:
         """The hot path: a piece of text without more."""
         output.pieces.append(text)
-        if not self.streaming:
+        if not self.streaming or not text:
             return b""
         number, self._sequence = self._sequence, self._sequence + 1
         before, between, after = output.around
@@ -214,8 +214,7 @@ class ResponseEncoder:
             make = CustomOutput if offer.custom else CallOutput
             call = self._calls[event.call] = make(len(self._outputs), offer, call_id(event.id))
             out = self._greet() + self._close_open() + self._begin(call)
-        text = call.take(event.arguments)
-        return out + self._delta(call, text) if text else out
+        return out + self._delta(call, call.take(event.arguments))
 
     def _on_end(self, event: ChoiceEnd) -> bytes:
         self._reason = event.reason
@@ -223,8 +222,7 @@ class ResponseEncoder:
         if not self._outputs:
             out += self._begin(MessageOutput(0))
         for call in self._calls.values():
-            rest = call.rest()
-            out += self._delta(call, rest) if rest else b""
+            out += self._delta(call, call.rest())
         return out + self._close_all("incomplete" if event.reason == "length" else "completed")
 
     def _on_finished(self, event: Finished) -> bytes:

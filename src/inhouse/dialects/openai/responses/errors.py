@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import copy
+import dataclasses
 from typing import Any
 
 from ....core import errors as e
 from ...codec import ErrorAnswer
-from ...wire import explain, nearest
+from ...wire import dumps, explain, nearest
+from ..errors import error_body
 from ..errors import render_error as render_openai
 
 # What a model or an engine refuses is named after the fields of a chat.
@@ -23,17 +24,15 @@ _CODES: dict[type[e.InhouseError], str] = {
 }
 
 
-def _renamed(error: e.InhouseError) -> e.InhouseError:
-    name = _PARAMS.get(error.param or "")
-    if name is not None:
-        error = copy.copy(error)
-        error.param = name
-    return error
+def _param(error: e.InhouseError) -> str | None:
+    return _PARAMS.get(error.param or "", error.param)
 
 
 def render_error(error: e.InhouseError) -> ErrorAnswer:
     """The answer when nothing was sent yet."""
-    return render_openai(_renamed(error))
+    answer, body = render_openai(error), error_body(error)
+    body["error"]["param"] = _param(error)
+    return dataclasses.replace(answer, body=dumps(body))
 
 
 def response_error(error: e.InhouseError) -> dict[str, Any]:
@@ -43,4 +42,4 @@ def response_error(error: e.InhouseError) -> dict[str, Any]:
 
 def error_event(error: e.InhouseError) -> dict[str, Any]:
     """The fields of an ``error`` event."""
-    return {"code": nearest(error, _CODES), "message": explain(error), "param": _renamed(error).param}
+    return {"code": nearest(error, _CODES), "message": explain(error), "param": _param(error)}
