@@ -74,6 +74,8 @@ class Guard:
         asked = header(scope, b"x-request-id") or ""
         rid = asked if _ID.match(asked) else f"req_{secrets.token_hex(10)}"
         info = Info(Caller(rid, self._tenant(scope), "", scope["path"]), [(b"x-request-id", rid.encode())])
+        if scope["path"].startswith("/v1/messages"):
+            info.headers.append((b"request-id", rid.encode()))  # Anthropic's clients look for this one
         scope["inhouse"] = info
         token = request_id.set(rid)
         began = time.monotonic()
