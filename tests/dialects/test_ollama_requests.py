@@ -67,7 +67,11 @@ def refusal(decode, base, more) -> BadRequest:
 def test_the_least_bodies():
     sampling = Sampling(fallback=DEFAULTS)
     assert chat() == Chat(
-        model="m", messages=(Message("user", (Text("hi"),)),), sampling=sampling, truncate=True
+        model="m",
+        messages=(Message("user", (Text("hi"),)),),
+        sampling=sampling,
+        truncate=True,
+        think_wish=True,
     )
     assert generate() == Chat(
         model="m",
@@ -75,6 +79,7 @@ def test_the_least_bodies():
         sampling=sampling,
         truncate=True,
         want_context=True,
+        think_wish=True,
     )
     assert decode_embed(body({"model": "m", "input": "a"})).request == Embed(
         model="m", inputs=("a",), truncate=True
@@ -319,6 +324,8 @@ def test_an_embedding_may_read_as_little_as_one_token():
 @pytest.mark.parametrize("think", [None, True, False, "low", "medium", "high", "max"])
 def test_thinking(think):
     assert chat(think=think).think == think
+    assert chat(think=think).think_wish is True, "whatever can think does, unless told not to"
+    assert chat(think=think, think_budget=100).think_budget == 100
 
 
 @pytest.mark.parametrize(
@@ -409,6 +416,8 @@ BAD = [
     (decode_chat, CHAT, {"options": []}, "options"),
     (decode_chat, CHAT, {"keep_alive": "soon"}, "keep_alive"),
     (decode_chat, CHAT, {"think": 5}, "think"),
+    (decode_chat, CHAT, {"think_budget": -1}, "think_budget"),
+    (decode_generate, GENERATE, {"raw": True, "think_budget": 5}, "think_budget"),
     (decode_chat, CHAT, {"stream": 1}, "stream"),
     (decode_chat, CHAT, {"logprobs": 1}, "logprobs"),
     (decode_chat, CHAT, {"shift": "no"}, "shift"),

@@ -282,7 +282,7 @@ def test_16_paths_and_methods_that_are_not_there(server: Server) -> None:
 
 
 def test_16_a_failure_amid_a_stream_is_its_last_line(server: Server) -> None:
-    answer = chat(server, fake(tokens=9, error_after=3))
+    answer = chat(server, fake(tokens=9, error_after=3, rate=50))
     assert answer.status == 200
     assert set(answer.lines[-1]) == {"error"}
     assert not any(line.get("done") for line in answer.lines)
@@ -319,3 +319,22 @@ def test_show_takes_a_system_message_and_options_as_if_they_were_the_models(serv
     shown = server.ask("POST", "/api/show", body).json
     assert shown["system"] == "Be brief."
     assert shown["parameters"].split() == ["stop", '"x"', "top_k", "3"]
+
+
+def test_a_template_that_cannot_be_rendered_is_refused_before_a_model_is_asked(server: Server) -> None:
+    answer = generate(server, template="{{ .Prompt")
+    assert answer.status == 400
+    assert "template" in answer.json["error"]
+
+
+def test_a_schema_that_cannot_be_enforced_is_refused_with_its_field(server: Server) -> None:
+    schema = {"type": "object", "not": {"required": ["a"]}, "properties": {"a": {"type": "string"}}}
+    answer = chat(server, format=schema)
+    assert answer.status == 400
+    assert "format" in answer.json["error"]
+
+
+def test_a_choice_of_no_tool_gives_text(server: Server) -> None:
+    told = fake(text="so")
+    answer = chat(server, told, tools=[WEATHER], tool_choice="none", stream=False)
+    assert answer.json["message"] == {"role": "assistant", "content": "so"}

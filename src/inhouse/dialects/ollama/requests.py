@@ -75,6 +75,8 @@ def decode_chat(body: bytes) -> Decoded:
         sampling=sampling,
         logprobs=read_logprobs(fields),
         think=read_think(fields),
+        think_wish=True,  # as in Ollama: whatever can think does, unless told not to
+        think_budget=fields.whole("think_budget", 0, INT32_MAX),
         truncate=_truncate(fields),
     )
     if not request.messages:
@@ -144,6 +146,7 @@ def _complete(fields: Fields, model: str, load: LoadOptions, sampling: Sampling)
     fields.refuse("system", "", why=why)
     fields.refuse("context", [], why=why)
     fields.refuse("think", False, why=why)
+    fields.refuse("think_budget", why=why)
     suffix = fields.text("suffix") or None
     if suffix is not None:
         fields.refuse("raw", False, why="A suffix needs the model's own fill-in format.")
@@ -181,6 +184,8 @@ def _chat(fields: Fields, model: str, load: LoadOptions, sampling: Sampling) -> 
         sampling=sampling,
         logprobs=read_logprobs(fields),
         think=read_think(fields),
+        think_wish=True,  # as in Ollama: whatever can think does, unless told not to
+        think_budget=fields.whole("think_budget", 0, INT32_MAX),
         truncate=_truncate(fields),
         context=context or None,
         want_context=True,
