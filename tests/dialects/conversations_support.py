@@ -39,6 +39,25 @@ ANSWER = {
 }
 TOOLS = (Tool("weather", "Tells it.", CITY), Tool("time", "Also.", {"type": "object", "properties": {}}))
 
+GOLDEN = Chat(
+    model="m",
+    messages=(
+        Message("system", (Text("Be brief."),)),
+        Message("user", (Text("Weather in Köln?"),)),
+        Message(
+            "assistant",
+            (Reasoning("Hm."), Text("I look."), ToolCall("call_1", "weather", '{"city": "Köln"}')),
+        ),
+        Message("tool", (ToolResult("Rain.", "call_1", "weather"),)),
+        Message("user", (Text("And here?"), PICTURE)),
+    ),
+    tools=TOOLS,
+    tool_choice=ToolChoice("required", "weather"),
+    parallel_tool_calls=False,
+    format=Format("schema", ANSWER),
+    sampling=Sampling(temperature=0.25, top_p=0.5, seed=7, max_tokens=64, stop=("END",)),
+)
+
 Json = dict[str, Any]
 
 

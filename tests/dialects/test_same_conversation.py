@@ -8,44 +8,22 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from dialects.conversations_support import (
-    ANSWER,
     DIALECTS,
+    GOLDEN,
     PICTURE,
     TOOLS,
     chats,
     settled,
 )
 from inhouse.core.messages import (
-    Format,
     Message,
-    Reasoning,
     Remote,
     Sampling,
     Text,
     ToolCall,
-    ToolChoice,
     ToolResult,
 )
 from inhouse.core.requests import Chat
-
-GOLDEN = Chat(
-    model="m",
-    messages=(
-        Message("system", (Text("Be brief."),)),
-        Message("user", (Text("Weather in Köln?"),)),
-        Message(
-            "assistant",
-            (Reasoning("Hm."), Text("I look."), ToolCall("call_1", "weather", '{"city": "Köln"}')),
-        ),
-        Message("tool", (ToolResult("Rain.", "call_1", "weather"),)),
-        Message("user", (Text("And here?"), PICTURE)),
-    ),
-    tools=TOOLS,
-    tool_choice=ToolChoice("required", "weather"),
-    parallel_tool_calls=False,
-    format=Format("schema", ANSWER),
-    sampling=Sampling(temperature=0.25, top_p=0.5, seed=7, max_tokens=64, stop=("END",)),
-)
 
 
 def check(name: str, chat: Chat) -> None:
