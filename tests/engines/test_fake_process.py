@@ -164,15 +164,16 @@ def test_an_order_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_recipe_brings_its_models_along() -> None:
     cards = {str(card.name): card for card in FakeRecipe({}).cards()}
-    assert set(cards) == {"fake:latest", "fake-b:latest", "fake-embed:latest"}
+    assert set(cards) == {"fake:latest", "fake-b:latest", "fake-embed:latest", "fake-rerank:latest"}
+    assert cards["fake-rerank:latest"].capabilities == {"rerank"}
     assert cards["fake-embed:latest"].capabilities == {"embedding"}
     assert "chat" in cards["fake:latest"].capabilities
-    assert len({card.digest for card in cards.values()}) == 3
+    assert len({card.digest for card in cards.values()}) == 4
 
 
 def test_a_launch_follows_card_options_and_wish() -> None:
     recipe = FakeRecipe({"slots": 2, "memory": 7, "cards": {"fake-b:latest": {"slots": 5, "memory": 9}}})
-    one, other, _ = recipe.cards()
+    one, other, *_ = recipe.cards()
     launch = recipe.launch(one, LoadOptions(context_length=512), address="/x.sock", secret="s")
     assert (launch.slots, launch.context_length, launch.memory) == (2, 512, 7)
     order = json.loads(launch.stdin)

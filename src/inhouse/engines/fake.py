@@ -47,7 +47,7 @@ class FakeRecipe:
             options = {key: value for key, value in given.items() if value} | options
         self._special: dict[str, dict[str, Any]] = options.pop("cards", {})
         self._options = options
-        self._cards = tuple(_card(name, weights, embeds) for name, weights, embeds in _MODELS)
+        self._cards = tuple(_card(*model) for model in _MODELS)
         for card in self._cards:
             self._order(card, LoadOptions(), "", "")
 
@@ -57,7 +57,7 @@ class FakeRecipe:
         return frozenset({"gbnf", "lark"})
 
     def cards(self) -> tuple[Card, ...]:
-        """``fake:latest``, ``fake-b:latest`` and ``fake-embed:latest``."""
+        """``fake:latest``, ``fake-b:latest``, ``fake-embed:latest`` and ``fake-rerank:latest``."""
         return self._cards
 
     def launch(
@@ -114,12 +114,17 @@ def _parse(text: str) -> dict[str, Any]:
     return options
 
 
-_MODELS = (("fake", 64 * 2**20, False), ("fake-b", 96 * 2**20, False), ("fake-embed", 32 * 2**20, True))
+_TALKS = ("completion", "chat", "tools", "insert", "thinking")
+_MODELS: tuple[tuple[str, int, tuple[str, ...]], ...] = (
+    ("fake", 64 * 2**20, _TALKS),
+    ("fake-b", 96 * 2**20, _TALKS),
+    ("fake-embed", 32 * 2**20, ("embedding",)),
+    ("fake-rerank", 32 * 2**20, ("rerank",)),
+)
 
 
-def _card(name: str, weights: int, embeds: bool) -> Card:
+def _card(name: str, weights: int, capabilities: tuple[str, ...]) -> Card:
     digest = hashlib.sha256(name.encode()).hexdigest()
-    talks = frozenset({"completion", "chat", "tools", "insert", "thinking"})
     return Card(
         name=ModelName.parse(name),
         digest=digest,
@@ -127,7 +132,7 @@ def _card(name: str, weights: int, embeds: bool) -> Card:
         weights_digest=digest,
         size=weights,
         footprint=Footprint(weights, _KV),
-        capabilities=frozenset({"embedding"}) if embeds else talks,
+        capabilities=frozenset(capabilities),
         format="fake",
         family="fake",
         parameters=1_000_000,

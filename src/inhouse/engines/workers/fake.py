@@ -21,6 +21,7 @@ from . import guard
 from .fake_http import Connection, Handler, Refused
 from .fake_script import BadScript, Order, Script, recite
 from .fake_stream import Slots, perform
+from .fake_tasks import rank
 from .fake_text import TEMPLATE, Vocabulary, render, vector
 from .fake_wire import Asked, ChatWire, CompletionWire, Count, Wire
 
@@ -45,6 +46,7 @@ class FakeServer:
             ("POST", "/detokenize"): self._detokenize,
             ("POST", "/apply-template"): self._apply_template,
             ("POST", "/v1/embeddings"): self._embeddings,
+            ("POST", "/rerank"): self._rerank,
         }
 
     def connection(self) -> Connection:
@@ -210,6 +212,9 @@ class FakeServer:
 
     async def _apply_template(self, connection: Connection, body: bytes) -> dict[str, Any]:
         return {"prompt": render(self._parse(body))[0]}
+
+    async def _rerank(self, connection: Connection, body: bytes) -> dict[str, Any]:
+        return rank(self._parse(body), self._vocabulary.encode, self._need_room)
 
     async def _embeddings(self, connection: Connection, body: bytes) -> dict[str, Any]:
         raw = self._parse(body)
