@@ -332,10 +332,8 @@ DIALECTS = {
         to_ollama,
         lambda body: ollama.decode_chat(body).request,
         "format",
-        implied={
-            "truncate": True,
-            "parallel_tool_calls": None,
-        },  # it cuts long prompts; and has no such field
+        # it cuts long prompts; has no such field; and whatever can think does
+        implied={"truncate": True, "parallel_tool_calls": None, "think_wish": True},
     ),
 }
 
