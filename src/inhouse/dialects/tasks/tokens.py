@@ -24,8 +24,6 @@ MAX_TOKENS = 1_000_000
 ReadChat = Callable[[bytes], Decoded]
 _OURS = frozenset(
     {
-        "add_generation_prompt",
-        "continue_final_message",
         "chat_template",
         "add_special",
         "add_special_tokens",
@@ -80,17 +78,12 @@ def _agreed(fields: Fields, *names: str) -> bool | None:
 
 
 def _chat(fields: Fields, body: bytes, read_chat: ReadChat) -> tuple[Chat, tuple[str, ...]]:
-    """The conversation, and what of it has no effect. A last message of the assistant is gone on with."""
+    """The conversation, and what of it has no effect."""
     fields.refuse("chat_template", why="The model's own template is used.")
     decoded = read_chat(body)
     chat = decoded.request
     if not isinstance(chat, Chat):
         raise TypeError("read_chat must decode conversations")
-    continued = chat.messages[-1].role == "assistant"
-    flags = {"continue_final_message": continued, "add_generation_prompt": not continued}
-    for name, value in flags.items():
-        if fields.flag(name, value) is not value:
-            wrong_value(name, f"{str(value).lower()} here: a last message of the assistant is gone on with")
     return chat, tuple(name for name in decoded.noted if name not in _OURS)
 
 
