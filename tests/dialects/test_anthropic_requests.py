@@ -498,6 +498,14 @@ def test_a_count_is_of_the_same_chat():
     assert counted.model == "m"
 
 
+def test_clients_are_told_by_a_code_to_do_without_threads():
+    with pytest.raises(BadRequest) as caught:
+        decode(thread={"type": "create"})
+    told = json.loads(render_error(caught.value).body)["error"]
+    assert told["details"] == {"error_code": "thread_unsupported_request"}
+    assert "details" not in json.loads(render_error(BadRequest("x", param="thread")).body)["error"]
+
+
 def test_unknown_fields_are_noted():
     body = {"model": "m", "max_tokens": 9, "messages": [{**user("x"), "odd": 1}], "strange": 2}
     assert decode_messages(json.dumps(body).encode()).noted == ("strange", "messages[0].odd")

@@ -31,6 +31,8 @@ _TABLE: dict[type[e.InhouseError], tuple[int, str]] = {
 }
 _NAMES = {"think": "thinking", "response_format": "output_config.format", "stop": "stop_sequences"}
 """What other rooms call a field, and what it is called here."""
+_DETAILS = {"thread": "thread_unsupported_request"}
+"""Codes by which official clients know that they must do without: then they send the whole conversation."""
 _PLACE = re.compile(r"\[(\d+)\]")
 
 
@@ -50,8 +52,10 @@ def _message(error: e.InhouseError) -> str:
 
 def error_body(error: e.InhouseError) -> dict[str, Any]:
     """The error object, for an answer of its own or for the end of a stream."""
-    kind = nearest(error, _TABLE)[1]
-    return {"type": "error", "error": {"type": kind, "message": _message(error)}, "request_id": None}
+    told: dict[str, Any] = {"type": nearest(error, _TABLE)[1], "message": _message(error)}
+    if isinstance(error, e.Unsupported) and error.param in _DETAILS:
+        told["details"] = {"error_code": _DETAILS[error.param]}
+    return {"type": "error", "error": told, "request_id": None}
 
 
 def render_error(error: e.InhouseError) -> ErrorAnswer:
