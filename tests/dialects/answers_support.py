@@ -94,7 +94,7 @@ def without(example: dict[str, Any], field: str) -> dict[str, Any]:
 
 
 def settings(encoder: Any) -> tuple[Any, ...]:
-    names = ("streaming", "include_usage", "as_base64", "reason", "options")
+    names = ("streaming", "include_usage", "as_base64", "reason", "options", "metadata")
     return (type(encoder), *(getattr(encoder, name, None) for name in names))
 
 

@@ -13,7 +13,16 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from dialects.answers_support import FINISHED, RICH, answer, body, run, token
 from inhouse.core import errors as e
-from inhouse.core.events import ChoiceEnd, Event, Notice, Progress, TextDelta, ToolCallDelta, Vector
+from inhouse.core.events import (
+    ChoiceEnd,
+    Event,
+    Notice,
+    Progress,
+    ReasoningDelta,
+    TextDelta,
+    ToolCallDelta,
+    Vector,
+)
 from inhouse.core.models import Card, Footprint, ModelName
 from inhouse.dialects.openai import (
     decode_chat,
@@ -166,6 +175,104 @@ def test_a_tool_call_without_an_id_gets_one():
 def test_a_reason_never_promises_calls_that_are_not_there(reason, shown):
     events = answer(TextDelta("a"), end=ChoiceEnd(reason))
     assert whole(events)["choices"][0]["finish_reason"] == folded(stream(events))[0]["reason"] == shown
+
+
+CUSTOM = {
+    "tools": [{"type": "custom", "custom": {"name": "c"}}, {"type": "function", "function": {"name": "f"}}]
+}
+
+
+def deltas(parts: list[dict[str, Any]], name: str) -> list[Any]:
+    found = [p["choices"][0]["delta"].get(name) for p in parts if p["choices"]]
+    return [one for one in found if one is not None]
+
+
+def test_calls_of_custom_tools_are_texts_in_both():
+    events = answer(
+        ToolCallDelta(0, '{"inp', "x", "c"),
+        ToolCallDelta(0, 'ut": "a\\'),
+        ToolCallDelta(0, "n\\ud83d"),
+        ToolCallDelta(0, '\\ude00"'),
+        ToolCallDelta(0, "}"),
+        ToolCallDelta(1, '{"a": 1}', "y", "f"),
+        end=ChoiceEnd("tool_calls"),
+    )
+    first, second = whole(events, **CUSTOM)["choices"][0]["message"]["tool_calls"]
+    assert first == {"id": "x", "type": "custom", "custom": {"name": "c", "input": "a\n😀"}}
+    assert second["function"] == {"name": "f", "arguments": '{"a": 1}'}
+    parts = stream(events, **CUSTOM)
+    calls = [call for (call,) in deltas(parts, "tool_calls")]
+    assert calls[0] == {"index": 0, "id": "x", "type": "custom", "custom": {"name": "c", "input": ""}}
+    assert "".join(c["custom"]["input"] for c in calls if "custom" in c) == "a\n😀"
+    assert parts[-1]["choices"][0]["finish_reason"] == "tool_calls"
+    assert deltas(parts, "content") == []
+
+
+def test_a_custom_call_of_another_form_is_not_lost():
+    events = answer(ToolCallDelta(0, "just text", "x", "c"), end=ChoiceEnd("tool_calls"))
+    assert whole(events, **CUSTOM)["choices"][0]["message"]["tool_calls"][0]["custom"]["input"] == "just text"
+    calls = [call for (call,) in deltas(stream(events, **CUSTOM), "tool_calls")]
+    assert "".join(call["custom"]["input"] for call in calls) == "just text"
+
+
+OLD = {"functions": [{"name": "f"}]}
+
+
+def test_calls_of_the_old_way_in_both():
+    events = answer(
+        ToolCallDelta(0, '{"a"', "x", "f"),
+        ToolCallDelta(0, ": 1}"),
+        ToolCallDelta(1, "{}", "y", "f"),
+        end=ChoiceEnd("tool_calls"),
+    )
+    choice = whole(events, **OLD)["choices"][0]
+    assert choice["message"]["function_call"] == {"name": "f", "arguments": '{"a": 1}'}
+    assert "tool_calls" not in choice["message"]
+    parts = stream(events, **OLD)
+    assert deltas(parts, "function_call") == [
+        {"name": "f", "arguments": '{"a"'},
+        {"arguments": ": 1}"},
+    ]
+    assert choice["finish_reason"] == parts[-1]["choices"][0]["finish_reason"] == "function_call"
+    ChatCompletion.model_validate(whole(events, **OLD))
+
+
+def test_the_content_is_null_only_where_there_are_calls_alone():
+    called = answer(ToolCallDelta(0, "{}", "x", "f"), end=ChoiceEnd("tool_calls"))
+    assert stream(called)[0]["choices"][0]["delta"] == {"role": "assistant", "content": None, "refusal": None}
+    assert whole(called)["choices"][0]["message"]["content"] is None
+    thought = answer(ReasoningDelta("hm"))
+    assert deltas(stream(thought), "content") == [""]
+    assert whole(thought)["choices"][0]["message"]["content"] == ""
+    spoken = answer(ReasoningDelta("hm"), TextDelta("a"))
+    assert deltas(stream(spoken), "content") == ["a"]
+    assert deltas(stream(answer(TextDelta("a"))), "content") == ["", "a"]
+
+
+PADDED = {"stream_options": {"include_obfuscation": True, "include_usage": True}}
+
+
+@pytest.mark.parametrize("decode, base", [(decode_chat, CHAT), (decode_completions, TEXT)])
+def test_padded_chunks_have_few_sizes(decode, base):
+    events = answer(*(TextDelta("x" * i) for i in range(40)))
+    out = run(decode(body(base, {"stream": True}, PADDED)).encoder, events)
+    parts = chunks(out)
+    assert all(part["obfuscation"].isalnum() or part["obfuscation"] == "" for part in parts[:-1])
+    assert "obfuscation" not in parts[-1]
+    sizes = [len(one) for one in out.split(b"\n\n") if b"obfuscation" in one]
+    assert len({size % 32 for size in sizes}) == 1
+    assert folded_text(parts) == "".join("x" * i for i in range(40))
+
+
+def folded_text(parts: list[dict[str, Any]]) -> str:
+    choices = [part["choices"][0] for part in parts if part["choices"]]
+    return "".join(c["text"] if "text" in c else c["delta"].get("content") or "" for c in choices)
+
+
+def test_metadata_is_told_of_what_is_kept():
+    sent = {"store": True, "metadata": {"a": "b"}}
+    assert ChatCompletion.model_validate(whole(RICH, **sent)).metadata == {"a": "b"}
+    assert "metadata" not in whole(RICH, metadata={"a": "b"})
 
 
 def test_progress_and_silence_are_comments():

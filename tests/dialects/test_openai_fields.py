@@ -351,7 +351,6 @@ def test_a_stored_chat_remembers_what_was_asked():
     }
     decoded = decode_chat(body(CHAT, sent))
     assert isinstance(decoded, StoredChat)
-    assert decoded.told["metadata"] == {"a": "b"}
     assert (decoded.told["seed"], decoded.told["input_user"], decoded.told["top_p"]) == (7, "ann", 1.0)
     assert decoded.messages == (
         {"role": "user", "content": "hi", "name": None, "content_parts": None},

@@ -45,6 +45,10 @@ class Archive:
         """Insert or replace, all or none; what is replaced keeps its place and its content."""
         await self._do(lambda shelf: shelf.put(kept))
 
+    async def replace(self, kept: Kept) -> bool:
+        """Put an object in the place of one that is there; False, and nothing is put, when it is gone."""
+        return await self._do(lambda shelf: shelf.replace(kept))
+
     async def get(self, kind: str, id: str, tenant: str) -> Kept | None:
         """The object, if it is there and this tenant's."""
         return await self._do(lambda shelf: shelf.get(kind, id, tenant))

@@ -132,6 +132,13 @@ class Shelf:
             self.sweep()
         self._trim()
 
+    def replace(self, kept: Kept) -> bool:
+        """Put it if it is there."""
+        if self.get(kept.kind, kept.id, kept.tenant) is None:
+            return False
+        self.put([kept])
+        return True
+
     def end(self, kept: Kept) -> float | None:
         """When the time of an object is over."""
         if kept.expires is not None or not self._days:

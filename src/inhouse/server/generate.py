@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING
 
 from ..core.errors import Draining, InhouseError
+from ..core.events import Event
+from ..core.requests import Caller
 from ..dialects.codec import Decoded, ErrorAnswer
 from . import answers
 from .answers import Info, Receive, Scope, Send
@@ -22,12 +24,14 @@ if TYPE_CHECKING:
 @dataclasses.dataclass(frozen=True, slots=True)
 class Generate:
     """An endpoint: ``decode`` and ``render`` belong to one dialect. ``inspect`` looks at the headers first,
-    through a function from a header's lower-case name to its value, and may raise an InhouseError."""
+    through a function from a header's lower-case name to its value, and may raise an InhouseError. ``run``
+    stands between the runtime and the encoder where a dialect needs more than the runtime's events."""
 
     dialect: str
     decode: Callable[[bytes], Decoded]
     render: Callable[[InhouseError], ErrorAnswer]
     inspect: Callable[[Callable[[str], str | None]], None] | None = None
+    run: Callable[[Services, Decoded, Caller], AsyncGenerator[Event, None]] | None = None
 
     async def __call__(self, services: Services, scope: Scope, receive: Receive, send: Send) -> None:
         settings = services.config.server
@@ -47,7 +51,10 @@ class Generate:
             return
         if decoded.noted:
             log.debug("accepted without effect: %s", ", ".join(decoded.noted))
-        events = services.runtime.run(decoded.request, caller)
+        if self.run is None:
+            events = services.runtime.run(decoded.request, caller)
+        else:
+            events = self.run(services, decoded, caller)
         pump = Pump(
             scope, send, decoded.encoder, silence=settings.keepalive_interval, stall=settings.stall_timeout
         )

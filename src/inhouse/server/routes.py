@@ -12,7 +12,7 @@ from .answers import Receive, Scope, Send
 from .documents import docs_page, openapi_document
 from .generate import Generate
 from .health import health, metrics, root
-from .kept import conversations, responses
+from .kept import completions, conversations, files, responses
 from .manage import jobs, models, ollama_rest, state, upkeep, uploads
 
 if TYPE_CHECKING:
@@ -49,6 +49,9 @@ def _openai(decode: str) -> Generate:
     return Generate("openai", getattr(openai, decode), openai.render_error)
 
 
+_CHAT = Generate("openai", openai.decode_chat, openai.render_error, run=completions.run_chat)
+
+
 def _anthropic(decode: str) -> Generate:
     render, inspect = anthropic.render_error, anthropic.check_headers
     return Generate("anthropic", getattr(anthropic, decode), render, inspect)
@@ -69,7 +72,21 @@ def _ollama(decode: str) -> Generate:
 
 
 ROUTES: tuple[Row, ...] = (
-    Row(("POST",), "/v1/chat/completions", _openai("decode_chat"), "OpenAI", "Chat completion", "Chat", _SSE),
+    Row(("POST",), "/v1/chat/completions", _CHAT, "OpenAI", "Chat completion", "Chat", _SSE),
+    Row(_READ, "/v1/chat/completions", completions.listed, "OpenAI", "List kept chat completions"),
+    Row(_READ, "/v1/chat/completions/{id}", completions.one, "OpenAI", "A kept chat completion"),
+    Row(
+        ("POST",),
+        "/v1/chat/completions/{id}",
+        completions.update,
+        "OpenAI",
+        "Change its metadata",
+        "Metadata",
+    ),
+    Row(("DELETE",), "/v1/chat/completions/{id}", completions.delete, "OpenAI", "Delete it"),
+    Row(
+        _READ, "/v1/chat/completions/{id}/messages", completions.messages, "OpenAI", "Messages of its request"
+    ),
     Row(
         ("POST",),
         "/v1/completions",
@@ -122,6 +139,11 @@ ROUTES: tuple[Row, ...] = (
         "OpenAI",
         "Delete an item",
     ),
+    Row(("POST",), "/v1/files", files.upload, "OpenAI", "Upload a file", upload="multipart/form-data"),
+    Row(_READ, "/v1/files", files.listed, "OpenAI", "List files"),
+    Row(_READ, "/v1/files/{id}", files.one, "OpenAI", "One file"),
+    Row(("DELETE",), "/v1/files/{id}", files.delete, "OpenAI", "Delete a file"),
+    Row(_READ, "/v1/files/{id}/content", files.content, "OpenAI", "The bytes of a file"),
     Row(_READ, "/v1/models", models.listed, "OpenAI", "List models, in the shape of the client's API"),
     Row(_READ, "/v1/models/{model:path}", models.one, "OpenAI", "One model"),
     Row(("POST",), "/v1/messages", _anthropic("decode_messages"), "Anthropic", "Message", "Message", _SSE),

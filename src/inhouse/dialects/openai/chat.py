@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ...core.errors import InhouseError
@@ -106,13 +107,21 @@ class WholeAnswer:
 
 
 class ChatWhole(WholeAnswer):
-    """One ``chat.completion``."""
+    """One ``chat.completion``; ``metadata`` is told of one that is kept."""
 
-    def __init__(self, head: Head, n: int, *, style: CallStyle = CallStyle()) -> None:
+    def __init__(
+        self,
+        head: Head,
+        n: int,
+        *,
+        style: CallStyle = CallStyle(),
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__()
         self.head = head
         self._n = n
         self._style = style
+        self.metadata = metadata
 
     def body(self) -> dict[str, Any]:
         choices = [
@@ -124,7 +133,8 @@ class ChatWhole(WholeAnswer):
             }
             for index, choice, reason in self._fold.ended(self._n)
         ]
-        return {**self.head.fields(), "choices": choices, **self._ending()}
+        body = {**self.head.fields(), "choices": choices, **self._ending()}
+        return body if self.metadata is None else {**body, "metadata": dict(self.metadata)}
 
     def _message(self, choice: Choice) -> dict[str, Any]:
         text = "".join(choice.text)

@@ -60,18 +60,21 @@ def decode_chat(body: bytes) -> Decoded:
         template_args=_template_args(fields),
     )
     head = Head.new("chatcmpl", "chat.completion", model, tier=hints.tier)
-    whole = ChatWhole(head, n, style=toolbox.style)
-    encoder: Encoder = whole if stream is None else ChatStream(head, n, stream, style=toolbox.style)
-    if not fields.flag("store", False):
+    store = fields.flag("store", False)
+    style, metadata = toolbox.style, hints.metadata if store else None
+    encoder: Encoder = ChatWhole(head, n, style=style, metadata=metadata)
+    if stream is not None:
+        encoder = ChatStream(head, n, stream, style=style)
+    if not store:
         fields.note("metadata")
         return Decoded(request, encoder, fields.noted())
     return StoredChat(
         request,
         encoder,
         fields.noted(),
-        ChatWhole(head, n, style=toolbox.style),
-        told(parsed, hints.metadata),
-        input_messages(parsed),
+        whole=ChatWhole(head, n, style=style, metadata=metadata),
+        told=told(parsed),
+        messages=input_messages(parsed),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..codec import Decoded
-from ..fields import Fields
+from ..fields import Fields, missing
 from ..wire import dumps
 from .chat import ChatWhole
 from .hints import read_metadata
@@ -27,20 +27,20 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredChat(Decoded):
     """A chat whose answer is kept. ``whole`` folds the same events as the encoder; ``told`` are the
     request's fields that the kept completion repeats; ``messages`` its messages."""
 
-    whole: ChatWhole | None = None
-    told: Mapping[str, Any] | None = None
-    messages: tuple[dict[str, Any], ...] = ()
+    whole: ChatWhole
+    told: Mapping[str, Any]
+    messages: tuple[dict[str, Any], ...]
 
 
-def told(body: Mapping[str, Any], metadata: Mapping[str, str]) -> dict[str, Any]:
-    """What a kept completion says of its request."""
+def told(body: Mapping[str, Any]) -> dict[str, Any]:
+    """What a kept completion says of its request, beside the metadata."""
     kept = {name: body.get(name, _DEFAULTS.get(name)) for name in _TOLD}
-    return {**kept, "input_user": body.get("user"), "metadata": dict(metadata)}
+    return {**kept, "input_user": body.get("user")}
 
 
 def input_messages(body: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
@@ -71,6 +71,8 @@ def _large(part: dict[str, Any]) -> bool:
 
 def decode_update(body: Mapping[str, Any]) -> dict[str, str]:
     """POST /v1/chat/completions/{id}: the new metadata; null is none. Raises BadRequest."""
+    if "metadata" not in body:
+        missing("metadata", "an object, or null for none")
     return read_metadata(Fields(body))
 
 
