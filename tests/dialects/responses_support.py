@@ -33,7 +33,8 @@ def composed(*items: Any, **fields: Any) -> Any:
 
 def encoder(asked: Order | None = None, **style: Any) -> ResponseEncoder:
     asked = asked or order()
-    wanted = {"streaming": asked.stream, "summary": asked.summary, "sealed": asked.sealed, **style}
+    wanted = {"streaming": asked.stream, "summary": asked.summary, "sealed": asked.sealed}
+    wanted |= {"obfuscate": asked.obfuscate, **style}
     return ResponseEncoder(Head(asked.echo, store=True), asked.offers, Style(**wanted))
 
 

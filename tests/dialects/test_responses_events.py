@@ -119,7 +119,7 @@ def answers(draw: st.DrawFn) -> list[Event]:
     return [*started, *middle, ChoiceEnd(reason), FINISHED]
 
 
-STYLES = st.fixed_dictionaries({"summary": st.booleans(), "sealed": st.booleans(), "queued": st.booleans()})
+STYLES = st.fixed_dictionaries(dict.fromkeys(("summary", "sealed", "queued", "obfuscate"), st.booleans()))
 
 
 @settings(deadline=None, max_examples=200)
@@ -252,6 +252,15 @@ def test_logprobs_have_bytes_in_items_and_none_in_events():
     kept = said[-1]["response"]["output"][0]["content"][0]["logprobs"]
     assert kept[1]["bytes"] == [98]
     assert kept[0]["top_logprobs"][1]["logprob"] == -9999.0
+
+
+def test_obfuscated_deltas_have_sizes_that_say_less():
+    events = answer(*(TextDelta("x" * size) for size in range(1, 40)))
+    made = encoder(order(stream=True, stream_options={"include_obfuscation": True}))
+    sizes = {len(made.feed(event)) % 32 for event in events if isinstance(event, TextDelta)} - {0}
+    assert len(sizes) <= 2  # the first one opens the item
+    said = stream(answer(TextDelta("a", logprobs=(token("a"),))), obfuscate=True)
+    assert all("obfuscation" in event for event in said if event["type"].endswith(".delta"))
 
 
 def test_progress_and_silence_are_comments():

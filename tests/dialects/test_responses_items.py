@@ -103,6 +103,17 @@ def test_parts_of_the_user():
     assert (remote.url, remote.kind) == ("https://example.com/a.txt", "text")
 
 
+def test_a_breakpoint_wants_the_prompt_again():
+    marked = {
+        "type": "input_text",
+        "text": "x",
+        "prompt_cache_breakpoint": {"mode": "explicit", "ttl": "12h"},
+    }
+    asked = order(input=[{"role": "user", "content": [marked]}], prompt_cache_options={"ttl": "30m"})
+    placed = [("input[0]", asked.items[0])]
+    assert asked.compose(placed, {}).pin == 43_200.0
+
+
 def test_kept_files_are_put_in():
     items = [
         {"role": "user", "content": [{"type": "input_file", "file_id": "file_1"}]},

@@ -10,7 +10,7 @@ MAX_PAIRS = 16
 MAX_KEY = 64
 MAX_VALUE = 512
 MAX_IDENTIFIER = 128
-_PRIORITIES = {"auto": 0, "default": 0, "scale": 0, "flex": -1, "priority": 1, "fast": 1}
+_PRIORITIES = {"auto": 0, "default": 0, "scale": 0, "flex": -1, "priority": 1, "fast": 1, "ultrafast": 1}
 _SERVED = {-1: "flex", 0: "default", 1: "priority"}
 _LIFETIMES = {"30m": 1800.0, "12h": 43_200.0, "24h": 86_400.0}
 

@@ -62,6 +62,7 @@ class Turn:
             queued=order.background,
             summary=order.summary,
             sealed=order.sealed,
+            obfuscate=order.obfuscate,
         )
         self.encoder = ResponseEncoder(head, order.offers, style)
         self._memory = memory

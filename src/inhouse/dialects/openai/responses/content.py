@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ....core.errors import NotFound, Unsupported
@@ -11,6 +12,7 @@ from ....core.messages import Image, Remote, Text
 from ...fields import Fields, missing, wrong_type, wrong_value
 from ...images import from_base64, named
 from ...textfiles import from_bytes, from_data
+from ..hints import read_breakpoint
 
 MAX_PARTS = 10_000
 Files = Mapping[str, bytes]
@@ -18,7 +20,19 @@ Piece = Text | Image | Remote
 _WRITTEN = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
 
 
-def read_content(item: Fields, name: str, files: Files) -> tuple[Piece, ...]:
+@dataclass(slots=True)
+class Bag:
+    """What parts need and leave: contents by file id; seconds for which the prompt is wanted again."""
+
+    files: Files
+    pin: float | None = None
+
+    def want(self, seconds: float | None) -> None:
+        """Keep the longest wish."""
+        self.pin = max((one for one in (self.pin, seconds) if one is not None), default=None)
+
+
+def read_content(item: Fields, name: str, bag: Bag) -> tuple[Piece, ...]:
     """A string or parts. Raises BadRequest with the path of what is wrong."""
     value = item.get(name)
     if value is None:
@@ -27,10 +41,11 @@ def read_content(item: Fields, name: str, files: Files) -> tuple[Piece, ...]:
         return (Text(value),)
     if not isinstance(value, list):
         wrong_type(item.at(name), "a string or an array of parts", value)
-    return tuple(_part(part, files) for part in item.objects(name, MAX_PARTS))
+    return tuple(_part(part, bag) for part in item.objects(name, MAX_PARTS))
 
 
-def _part(part: Fields, files: Files) -> Piece:
+def _part(part: Fields, bag: Bag) -> Piece:
+    bag.want(read_breakpoint(part))
     kind = part.text("type")
     if kind is None:
         missing(part.at("type"), "the type of the part")
@@ -41,9 +56,9 @@ def _part(part: Fields, files: Files) -> Piece:
             missing(part.at(name), "a string")
         return Text(text)
     if kind == "input_image":
-        return _image(part, files)
+        return _image(part, bag.files)
     if kind == "input_file":
-        return _file(part, files)
+        return _file(part, bag.files)
     if kind in ("input_audio", "computer_screenshot"):
         raise Unsupported(
             f"Parts of type '{kind}' are not supported here.",

@@ -6,9 +6,10 @@ from typing import Any
 
 from ....core.json import parse
 from ...fields import Fields, missing, wrong_value
+from ..hints import read_metadata
 from .items import REFERENCE, kept_input
 from .names import item_id
-from .requests import read_include, read_metadata
+from .requests import read_include
 
 MAX_NEW = 20
 

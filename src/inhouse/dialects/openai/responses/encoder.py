@@ -33,10 +33,13 @@ from ...fold import unended, warnings_of
 from ...wire import dumps, quote
 from ..errors import error_body
 from ..shapes import call_id
+from ..stream import padding
 from .errors import error_event, response_error
 from .order import Head
 from .outputs import CallOutput, CustomOutput, MessageOutput, Output, ReasoningOutput
 from .tools import Offer
+
+_END = b"}\n\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class Style:
     queued: bool = False
     summary: bool = False
     sealed: bool = False
+    obfuscate: bool = False
 
 
 class ResponseEncoder:
@@ -140,7 +144,12 @@ class ResponseEncoder:
             return b""
         number, self._sequence = self._sequence, self._sequence + 1
         before, between, after = output.around
-        return b"%b%d%b%b%b" % (before, number, between, quote(text), after)
+        out = b"%b%d%b%b%b" % (before, number, between, quote(text), after)
+        return self._padded(out) if self._style.obfuscate else out
+
+    def _padded(self, delta: bytes) -> bytes:
+        """A delta event of a size that says less of the length of its text."""
+        return delta[: -len(_END)] + padding(len(delta)) + _END
 
     def _greet(self) -> bytes:
         if self._greeted:
@@ -193,7 +202,8 @@ class ResponseEncoder:
             out += self._begin(current)
         if not event.logprobs:
             return out + self._delta(current, event.text)
-        return out + current.with_logprobs(event, self.say)
+        delta = current.with_logprobs(event, self.say)
+        return out + (self._padded(delta) if delta and self._style.obfuscate else delta)
 
     def _on_reasoning(self, event: ReasoningDelta) -> bytes:
         current, out = self._open, b""

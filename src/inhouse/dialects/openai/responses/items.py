@@ -15,7 +15,7 @@ from ....core.messages import Image, Message, Part, Reasoning, Remote, Text, Too
 from ...fields import Fields, missing, wrong_type, wrong_value
 from ...images import MAX_IMAGES
 from ...roles import MAX_MESSAGES, ROLES
-from .content import Files, read_content
+from .content import Bag, read_content
 from .names import PREFIXES, item_id, within
 from .sealed import unseal
 
@@ -74,9 +74,9 @@ def kept_input(body: Fields, name: str = "input") -> tuple[dict[str, Any], ...]:
     return tuple(kept_form(item, f"{name}[{i}]") for i, item in enumerate(value))
 
 
-def messages_of(instructions: str | None, items: Iterable[Placed], files: Files) -> tuple[Message, ...]:
+def messages_of(instructions: str | None, items: Iterable[Placed], bag: Bag) -> tuple[Message, ...]:
     """The conversation. Raises BadRequest with the path of what is wrong."""
-    reader = _Reader(files)
+    reader = _Reader(bag)
     if instructions:
         reader.messages.append(Message("system", (Text(instructions),)))
     for path, item in items:
@@ -98,9 +98,9 @@ def _pictures(part: Part) -> int:
 class _Reader:
     """Collects the parts of one assistant message until something else comes."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, bag: Bag) -> None:
         self.messages: list[Message] = []
-        self._files = files
+        self._bag = bag
         self._parts: list[Part] = []
         self._calls: dict[str, str] = {}
         self._readers: dict[str, Callable[[Fields], None]] = {
@@ -128,7 +128,7 @@ class _Reader:
         role = ROLES.get(written)
         if role is None or role == "tool":
             wrong_value(item.at("role"), "'user', 'assistant', 'system' or 'developer'", written)
-        parts = read_content(item, "content", self._files)
+        parts = read_content(item, "content", self._bag)
         if role == "assistant":
             if any(isinstance(part, Text) for part in self._parts):
                 self.done()
@@ -174,7 +174,7 @@ class _Reader:
                 hint="Send the call as well, before its output, or continue from the response that made it.",
                 param=item.at("call_id"),
             )
-        parts = read_content(item, "output", self._files)
+        parts = read_content(item, "output", self._bag)
         text = "".join(part.text for part in parts if isinstance(part, Text))
         images = tuple(part for part in parts if isinstance(part, Image | Remote))
         self.done()

@@ -10,7 +10,7 @@ from typing import Any
 
 from ....core.events import Notice
 from ....core.requests import Chat
-from .content import Files
+from .content import Bag, Files
 from .items import Placed, messages_of
 from .names import fresh
 from .tools import Offer
@@ -21,7 +21,7 @@ class Order:
     """``items`` are the new ones, as they are kept; ``echo`` the fields that the answer repeats.
 
     ``store`` None is the server's default. ``summary``: reasoning is shown as the summary. ``sealed``:
-    reasoning items carry ``encrypted_content``. ``noted`` as in ``Decoded``.
+    reasoning items carry ``encrypted_content``. ``obfuscate``: deltas are padded. ``noted``: see ``Decoded``.
     """
 
     chat: Chat
@@ -35,13 +35,16 @@ class Order:
     conversation: str | None = None
     summary: bool = False
     sealed: bool = False
+    obfuscate: bool = False
     offers: Mapping[str, Offer] = field(default_factory=dict)
     notices: tuple[Notice, ...] = ()
     noted: tuple[str, ...] = ()
 
     def compose(self, items: Iterable[Placed], files: Files) -> Chat:
         """The chat of these items, which end with the new ones. Raises BadRequest."""
-        return dataclasses.replace(self.chat, messages=messages_of(self.instructions, items, files))
+        bag = Bag(files, self.chat.pin)
+        messages = messages_of(self.instructions, items, bag)
+        return dataclasses.replace(self.chat, messages=messages, pin=bag.pin)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,24 +7,15 @@ from typing import Any
 from ....core.json import parse
 from ....core.messages import Format, Sampling
 from ....core.requests import Chat
-from ...fields import INT32_MAX, Fields, missing, wrong_type, wrong_value
+from ...fields import INT32_MAX, Fields, missing, wrong_value
 from ...schemas import check_schema
+from ..hints import read_metadata, read_pin, read_tier
 from ..sampling import read_sampling
+from ..thinking import EFFORTS
 from .items import MAX_ID, kept_input
 from .order import Order
 from .tools import read_tool_choice, read_tools
 
-_EFFORTS: dict[str, bool | str] = {
-    "none": False,
-    "minimal": "low",
-    "low": "low",
-    "medium": "medium",
-    "high": "high",
-    "xhigh": "max",
-    "max": "max",
-}
-_TIERS = {"auto": 0, "default": 0, "scale": 0, "flex": -1, "priority": 1, "fast": 1, "ultrafast": 1}
-_SHOWN_TIERS = {-1: "flex", 0: "default", 1: "priority"}
 _LOGPROBS, SEALED = "message.output_text.logprobs", "reasoning.encrypted_content"
 # Those without an effect are about tools that are not here, or always given.
 INCLUDABLE = (
@@ -37,7 +28,6 @@ INCLUDABLE = (
     "computer_call_output.output.image_url",
     "code_interpreter_call.outputs",
 )
-_HOURS = {"in_memory": None, "24h": 86_400.0}
 _NAME_LENGTH = 64
 
 
@@ -51,20 +41,19 @@ def decode_create(body: bytes) -> Order:
     store = fields.flag("store")
     if background and store is False:
         wrong_value("background", "it only with 'store': true")
-    _stream_options(fields, stream)
+    obfuscate = _obfuscate(fields, stream)
     include = read_include(fields)
     order, echo = _asked(fields)
     top = fields.whole("top_logprobs", 0, 20)
     wants_logprobs = bool(top) or _LOGPROBS in include
     limit = fields.whole("max_output_tokens", 1, INT32_MAX)
     sampling = read_sampling(fields, limit)
-    tier = fields.choice("service_tier", *_TIERS)
-    priority = _TIERS[tier or "auto"]
+    priority, tier = read_tier(fields)
     echo |= {
         "background": background,
         "max_output_tokens": limit,
         "max_tool_calls": fields.whole("max_tool_calls", 1, INT32_MAX),
-        "service_tier": _SHOWN_TIERS[priority],
+        "service_tier": tier or "default",
         "temperature": sampling.temperature,
         "top_logprobs": top or 0,
         "top_p": sampling.top_p,
@@ -72,17 +61,16 @@ def decode_create(body: bytes) -> Order:
         **_hints(fields),
     }
     fields.note("max_tool_calls")
-    retention = fields.choice("prompt_cache_retention", *_HOURS)
     more = {
         "keep_alive": fields.duration("keep_alive"),
         "sampling": sampling,
         "logprobs": (top or 0) if wants_logprobs else None,
         "priority": priority,
-        "pin": _HOURS[retention] if retention else None,
+        "pin": read_pin(fields),
     }
     return _finish(
         order, echo, more, stream=stream, background=background, store=store, sealed=SEALED in include,
-        noted=fields.noted(),
+        obfuscate=obfuscate, noted=fields.noted(),
     )  # fmt: skip
 
 
@@ -149,14 +137,13 @@ def _asked(fields: Fields) -> tuple[dict[str, Any], dict[str, Any]]:
     return order, echo
 
 
-def _stream_options(fields: Fields, stream: bool) -> None:
+def _obfuscate(fields: Fields, stream: bool) -> bool:
     options = fields.mapping("stream_options")
     if options is None:
-        return
+        return False
     if not stream:
         wrong_value("stream_options", "it only with 'stream': true")
-    options.flag("include_obfuscation")
-    options.note("include_obfuscation")
+    return options.flag("include_obfuscation", False)
 
 
 def read_include(fields: Fields) -> frozenset[str]:
@@ -172,27 +159,11 @@ def check_include(values: list[Any], param: str) -> frozenset[str]:
     return frozenset(values)
 
 
-def read_metadata(fields: Fields) -> dict[str, str]:
-    """At most 16 strings by name."""
-    found = fields.object("metadata") or {}
-    if len(found) > 16:
-        wrong_value("metadata", "at most 16 entries", len(found))
-    for key, value in found.items():
-        if len(key) > _NAME_LENGTH:
-            wrong_value("metadata", f"keys of at most {_NAME_LENGTH} characters")
-        if not isinstance(value, str):
-            wrong_type(f"metadata.{key}", "a string", value)
-        if len(value) > 512:
-            wrong_value(f"metadata.{key}", "at most 512 characters")
-    return dict(found)
-
-
 def _hints(fields: Fields) -> dict[str, Any]:
     """Fields that say who asks or how to cache; the answer repeats them."""
     names = ("user", "safety_identifier", "prompt_cache_key")
     found = {name: fields.text(name) for name in names}
-    fields.object("prompt_cache_options")
-    fields.note(*names, "prompt_cache_options")
+    fields.note(*names)
     return {**found, "prompt_cache_retention": fields.text("prompt_cache_retention")}
 
 
@@ -213,14 +184,14 @@ def _reasoning(fields: Fields) -> tuple[bool | str | None, dict[str, Any], bool]
     asked = fields.mapping("reasoning")
     if asked is None:
         return None, {"effort": None, "summary": None}, False
-    effort = asked.choice("effort", *_EFFORTS)
+    effort = asked.choice("effort", *EFFORTS)
     wanted = None
     for name in ("summary", "generate_summary"):
         asked.refuse(name, "auto", "detailed", why="A shorter summary is not made here; 'auto' shows all.")
         wanted = wanted or asked.choice(name, "auto", "detailed")
     asked.refuse("mode", "standard")
     asked.refuse("context", "auto", "all_turns", why="What was thought stays in the conversation.")
-    think = None if effort is None else _EFFORTS[effort]
+    think = None if effort is None else EFFORTS[effort]
     return think, {"effort": effort, "summary": wanted}, wanted is not None
 
 
