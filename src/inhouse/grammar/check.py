@@ -9,6 +9,8 @@ from typing import Any
 from ..core.errors import BadRequest, Unsupported
 from ..core.messages import Format, Grammar, Tool
 from . import llg
+from .schema import Impossible, Inexpressible, rewrite
+from .validate import Validator
 
 AFTER = 'Send "enforcement": "after" with the schema to have the answer validated afterwards instead.'
 
@@ -24,17 +26,7 @@ def check(format: Format, grammars: frozenset[str]) -> Format:
     if format.kind == "grammar" and format.grammar is not None:
         _check_grammar(format.grammar, grammars, format.param)
         return format
-    schema = dict(format.schema or {})
-    schema.pop("x-guidance", None)
-    problem = llg.schema_problem(schema)
-    if problem:
-        raise Unsupported(
-            f"Invalid value for '{format.param}': the schema cannot be enforced.",
-            hint=AFTER,
-            param=format.param,
-            detail=problem,
-        )
-    return replace(format, schema=schema)
+    return replace(format, schema=_enforceable(format.schema or {}, format))
 
 
 def check_tools(tools: Sequence[Tool], grammars: frozenset[str], param: str) -> tuple[Tool, ...]:
@@ -61,7 +53,47 @@ def engine_grammar(grammar: Grammar) -> str:
 
 def relaxed(schema: Mapping[str, Any]) -> dict[str, Any]:
     """A schema that every valid value satisfies and that can be enforced."""
-    return {} if llg.schema_problem(schema) else dict(schema)
+    for attempt in (rewrite_lenient, _outline):
+        try:
+            found = attempt(schema)
+        except Inexpressible:
+            continue
+        if not llg.schema_problem(found):
+            return found
+    return {}
+
+
+def rewrite_lenient(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return rewrite(schema, lenient=True).schema
+
+
+def _outline(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": schema["type"]} if "type" in schema else {}
+
+
+def _enforceable(schema: Mapping[str, Any], format: Format) -> dict[str, Any]:
+    Validator(schema, format.param)
+    try:
+        found = rewrite(schema).schema
+    except Inexpressible as reason:
+        raise _refusal(format.param, str(reason), "") from None
+    except Impossible:
+        raise BadRequest(
+            f"Invalid value for '{format.param}': no value is valid under the schema.", param=format.param
+        ) from None
+    problem = llg.schema_problem(found)
+    if problem:
+        raise _refusal(format.param, "it does not compile", problem)
+    return found
+
+
+def _refusal(param: str, why: str, detail: str) -> Unsupported:
+    return Unsupported(
+        f"Invalid value for '{param}': the schema cannot be enforced: {why}.",
+        hint=AFTER,
+        param=param,
+        detail=detail,
+    )
 
 
 def _check_grammar(grammar: Grammar, grammars: frozenset[str], param: str) -> None:
