@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import json
 import threading
 import time
 from pathlib import Path
 
 from support.running import Answer, fake, serving, until
+
+HOLDER = {
+    "model": "fake",
+    "stream": True,
+    "messages": [{"role": "user", "content": fake(tokens=100_000, rate=50)}],
+}
 
 
 def test_surplus_is_refused_at_once_and_admitted_requests_finish(tmp_path: Path) -> None:
@@ -112,3 +119,24 @@ def test_a_load_does_not_stall_requests_to_a_loaded_model(tmp_path: Path) -> Non
         assert server.chat(fake(tokens=1)).status == 200
         assert time.monotonic() - began < 2
         thread.join(20)
+
+
+def test_the_urgent_are_served_before_those_in_line(tmp_path: Path) -> None:
+    with serving(tmp_path, INHOUSE_ENGINE="fake", INHOUSE_SLOTS="1") as server:
+        server.chat(fake(tokens=1))
+        order: list[str] = []
+
+        def one(tier: str) -> None:
+            assert server.chat(fake(tokens=2, rate=10), service_tier=tier).status == 200
+            order.append(tier)
+
+        threads = []
+        with contextlib.closing(server.open("/v1/chat/completions", HOLDER)):
+            until(lambda: server.busy() == 1)
+            for count, tier in enumerate(("flex", "default", "priority"), 1):
+                threads.append(threading.Thread(target=one, args=(tier,)))
+                threads[-1].start()
+                until(lambda count=count: server.loaded()[0]["waiting"] == count)
+        for thread in threads:
+            thread.join()
+        assert order == ["priority", "default", "flex"]
