@@ -9,7 +9,7 @@ import pytest
 from inhouse.core.errors import BadRequest, Unsupported
 from inhouse.core.messages import Format, Grammar, Message, Text, Tool, ToolChoice
 from inhouse.core.models import Card, Footprint, ModelName
-from inhouse.core.requests import Chat, Complete, Embed, Request
+from inhouse.core.requests import Chat, Complete, Embed, Render, Request
 from inhouse.prepare import Prepare
 
 CARD = Card(ModelName.parse("m"), "d", "w", "", 1, Footprint(1, 1))
@@ -69,3 +69,14 @@ async def test_tools_are_checked_when_a_call_is_forced_and_only_then():
     with pytest.raises(Unsupported) as caught:
         await prepare()(dataclasses.replace(chat, tool_choice=ToolChoice("required")), CARD)
     assert (caught.value.param or "").startswith("tools[0]")
+
+
+async def test_a_chat_that_is_only_counted_is_held_to_the_same():
+    tool = Tool("f", parameters={"type": "object", "properties": {"a": {"type": "integer"}}})
+    chat = dataclasses.replace(CHAT, tools=(tool,), tool_choice=ToolChoice("required"))
+    counted = await prepare()(Render(model="m", chat=chat), CARD)
+    assert isinstance(counted, Render)
+    assert counted.chat == await prepare()(chat, CARD)
+    with pytest.raises(Unsupported):
+        hard = dataclasses.replace(chat, tools=(Tool("f", parameters=HARD),))
+        await prepare()(Render(model="m", chat=hard), CARD)

@@ -6,10 +6,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from . import grammar
 from .core.models import Card
-from .core.requests import Chat, Complete, Request
+from .core.requests import Chat, Complete, Render, Request
+
+R = TypeVar("R", bound=Chat | Complete)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,11 +28,17 @@ class Prepare:
         """The request as an engine gets it. Raises BadRequest and below, naming the field."""
         request = await self.bring(request)
         request = await self.render(request, card)
-        if isinstance(request, Chat | Complete) and (request.format is not None or _forced(request)):
-            return await asyncio.to_thread(self._checked, request)
-        return request
+        if isinstance(request, Render):  # what is counted is what would be generated from
+            return dataclasses.replace(request, chat=await self._held(request.chat))
+        return await self._held(request) if isinstance(request, Chat | Complete) else request
 
-    def _checked(self, request: Chat | Complete) -> Chat | Complete:
+    async def _held(self, request: R) -> R:
+        """The request with its formats checked, if it has any. Compiling one may take a while."""
+        if request.format is None and not _forced(request):
+            return request
+        return await asyncio.to_thread(self._checked, request)
+
+    def _checked(self, request: R) -> R:
         if request.format is not None:
             request = dataclasses.replace(request, format=grammar.check(request.format, self.grammars))
         if isinstance(request, Chat) and _forced(request):
