@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inhouse.core.errors import BadRequest, Unsupported
+from inhouse.core.events import TextDelta
 from inhouse.core.messages import (
     Format,
     Image,
@@ -34,6 +35,8 @@ from inhouse.dialects.llamaserver import (
     encode_infill,
     fim_tokens,
 )
+from inhouse.dialects.llamaserver.content import Content
+from inhouse.dialects.llamaserver.encode import BLANK
 from inhouse.dialects.llamaserver.escape import BREAK, escape, escape_tree
 from inhouse.dialects.llamaserver.sampling import NEUTRAL
 from inhouse.dialects.llamaserver.tools import rebased
@@ -99,7 +102,9 @@ def test_a_plain_chat_streams_with_progress_usage_and_the_cache() -> None:
     assert order.body["seed"] == -1
     assert "stop" not in order.body
     assert {key: order.body[key] for key in NEUTRAL} == NEUTRAL
-    assert order.reading.plain
+    content = Content(order.reading, 0)
+    assert [content.feed(text) for text in ("Hi", " you")] == [[TextDelta("Hi")], [TextDelta(" you")]]
+    assert content.plain
 
 
 def test_sampling_comes_from_the_request_then_the_model_then_the_dialect() -> None:
@@ -169,7 +174,7 @@ def test_formats_become_a_schema() -> None:
         return body(format=wanted)["response_format"]["json_schema"]["schema"]
 
     assert schema(Format("json")) == {"type": "object"}
-    assert schema(Format("schema", {})) == {"type": "object"}
+    assert schema(Format("schema", {})) == {}
     assert schema(Format("schema", {"type": "array"})) == {"type": "array"}
 
 
@@ -282,7 +287,8 @@ def test_an_assistant_message_at_the_end_is_continued() -> None:
     chat = Chat(model="m", messages=(user("count"), Message("assistant", (Text("1, <|im_end|>"),))))
     order = encode_chat(chat, CARD)
     assert order.reading.prefill == order.body["messages"][1]["content"]
-    assert not order.reading.plain
+    assert not Content(order.reading, 0).plain
+    assert not order.reading.thoughts, "thoughts stand at the beginning of an answer only"
 
 
 def test_tools_go_through_a_template_that_knows_them() -> None:
@@ -459,7 +465,7 @@ def test_a_completion_asks_for_tokens_choices_and_probabilities() -> None:
     )
     assert order.path == "/completion"
     assert (order.body["prompt"], order.body["n_cmpl"], order.body["n_probs"]) == ("x", 2, 1)
-    assert order.body["json_schema"] == {"type": "object"}
+    assert order.body["json_schema"] == {"type": "object", "x-guidance": BLANK}
     assert (order.body["return_tokens"], order.body["stop"]) == (True, ["s"])
 
 

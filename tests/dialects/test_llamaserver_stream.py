@@ -167,7 +167,7 @@ def test_thoughts_and_calls_that_the_engine_parses_pass_through() -> None:
             usage(),
         ]
     )
-    events, decoder = read(stream)
+    events, decoder = read(stream, tools=ToolPlan("auto", names=("add",)))
     assert events == [
         ReasoningDelta("hm"),
         ToolCallDelta(0, "", "abc", "add"),
@@ -179,7 +179,32 @@ def test_thoughts_and_calls_that_the_engine_parses_pass_through() -> None:
 
 def test_a_call_makes_the_reason_tool_calls_even_if_the_engine_says_stop() -> None:
     call = line('{"tool_calls":[{"index":0,"id":"abc","function":{"name":"add","arguments":"{}"}}]}')
-    assert read(call + line("{}", finish="stop"))[0][-1] == ChoiceEnd("tool_calls")
+    plan = ToolPlan("auto", names=("add",))
+    assert read(call + line("{}", finish="stop"), tools=plan)[0][-1] == ChoiceEnd("tool_calls")
+
+
+def test_a_call_of_a_function_that_nobody_declared_is_none() -> None:
+    def call(number: int, name: str) -> bytes:
+        function = f'"id":"c{number}","function":{{"name":"{name}","arguments":"{{}}"}}'
+        return line(f'{{"tool_calls":[{{"index":{number},{function}}}]}}')
+
+    plan = ToolPlan("auto", names=("add",))
+    events, _ = read(call(0, "rm") + call(1, "add") + line("{}", finish="tool_calls"), tools=plan)
+    assert events == [ToolCallDelta(0, "{}", "c1", "add"), ChoiceEnd("tool_calls")]
+    events, _ = read(call(0, "rm") + line("{}", finish="tool_calls"), tools=plan)
+    assert events == [ChoiceEnd("stop")]
+
+
+def test_one_call_at_most_where_only_one_is_allowed() -> None:
+    calls = b"".join(
+        line(f'{{"tool_calls":[{{"index":{i},"id":"c{i}","function":{{"name":"add","arguments":"{{}}"}}}}]}}')
+        for i in range(2)
+    )
+    plan = ToolPlan("auto", names=("add",), single=True)
+    events, _ = read(calls + line("{}", finish="tool_calls"), tools=plan)
+    assert [event for event in events if isinstance(event, ToolCallDelta)] == [
+        ToolCallDelta(0, "{}", "c0", "add")
+    ]
 
 
 LOGPROBS = (
@@ -310,10 +335,44 @@ def test_every_choice_of_a_completion_must_end() -> None:
     assert decoder.done
 
 
+def probability(token: int, text: str, logprob: float, *, held: bool = False) -> str:
+    own = json.dumps({"id": token, "token": text, "bytes": list(text.encode()), "logprob": logprob})
+    shown = json.dumps({"token": "" if held else text, "bytes": [] if held else list(text.encode())})
+    return f',"completion_probabilities":[{{"id":{token},"logprob":{logprob},{shown[1:-1]},"top_logprobs":[{own}]}}]'
+
+
+def said(stream: bytes) -> tuple[str, list[tuple[str, float]]]:
+    """The text, and the token and log-probability of all that has one."""
+    events = CompletionDecoder(Reading(logprobs=1)).feed(stream)
+    deltas = [event for event in events if isinstance(event, TextDelta)]
+    found = [(one.token, one.logprob) for delta in deltas for one in delta.logprobs]
+    assert all(one.bytes == one.token.encode() for delta in deltas for one in delta.logprobs)
+    return "".join(delta.text for delta in deltas), found
+
+
 def test_a_token_held_back_by_the_engine_keeps_its_log_probability() -> None:
-    more = ',"completion_probabilities":[{"id":1,"token":"f","bytes":[102],"logprob":-0.5,"top_logprobs":[]}]'
-    events = CompletionDecoder(Reading(logprobs=1)).feed(completion("", more=more))
-    assert events == [TextDelta("", 0, (TokenLogprob("f", -0.5, b"f"),))]
+    stream = completion("", more=probability(1, "f", -0.5, held=True))
+    stream += completion("fo", more=probability(2, "o", -0.25)) + final()
+    assert said(stream) == ("fo", [("f", -0.5), ("o", -0.25)])
+
+
+def test_tokens_that_a_stop_string_cut_off_have_no_log_probability() -> None:
+    stream = completion("a", more=probability(1, "a", -1))
+    stream += completion("", more=probability(2, "S", -2, held=True))
+    stream += completion("", more=probability(3, "TOP", -3, held=True)) + final()
+    assert said(stream) == ("a", [("a", -1)])
+
+
+def test_a_token_of_which_a_stop_string_left_the_front_is_shown_as_far_as_it_is_said() -> None:
+    stream = completion("", more=probability(2, "b", -2, held=True))
+    stream += completion("b c", more=probability(3, " cST", -3)) + final()
+    assert said(stream) == ("b c", [("b", -2), (" c", -3)])
+
+
+def test_the_last_part_of_a_torn_character_stands_for_all_of_it() -> None:
+    torn = ',"completion_probabilities":[{"id":9,"token":"é","bytes":[195,169],"logprob":-0.5,"top_logprobs":'
+    torn += '[{"id":9,"token":"\ufffd","bytes":[169],"logprob":-0.5}]}]'
+    assert said(completion("é", more=torn) + final()) == ("é", [("é", -0.5)])
 
 
 @pytest.mark.parametrize(

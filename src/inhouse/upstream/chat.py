@@ -6,21 +6,43 @@ import dataclasses
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from ..core.errors import ContextExceeded
+from ..core.errors import ContextExceeded, Unsupported
 from ..core.events import ChoiceEnd, Event, Finished, Notice, Started
 from ..core.models import Card
 from ..core.requests import Chat
 from ..core.usage import Timings, Usage
-from ..dialects.llamaserver import Order, Tally, check_ids, encode_chat, encode_complete, template_fields
+from ..dialects.llamaserver import Order, Reading, Tally, check_ids, encode_chat, encode_complete
 from ..dialects.llamaserver.encode import chat_reading
-from ..dialects.llamaserver.tools import plan
-from . import fit
+from ..dialects.llamaserver.sampling import max_tokens
+from ..dialects.llamaserver.tools import ToolPlan, plan
+from . import fit, verify
+from .answer import Answer
+from .calls import CallingAnswer
 from .http import Link, decoder_for
 from .limits import own_limit, reseeded, rounds
+from .prompt import Rendering, render
 
 
-async def run(link: Link, card: Card, chat: Chat) -> AsyncGenerator[Event, None]:
-    """The events of a chat. Raises ContextExceeded when the prompt is too long and may not be cut."""
+def run(link: Link, card: Card, chat: Chat) -> AsyncGenerator[Event, None]:
+    """The events of a chat, looked at once more where something was promised of them.
+
+    Raises ContextExceeded when the prompt is too long and may not be cut, EngineError when an answer
+    does not satisfy its schema, and what ``encode_chat`` raises.
+    """
+    wanted = chat.format
+    if wanted is not None and wanted.after and wanted.kind == "schema":
+        return verify.after(lambda one: _run(link, card, one), chat, wanted)
+    events = _run(link, card, chat)
+    if wanted is not None and wanted.kind != "grammar":
+        events = verify.enforced(events, wanted)
+    chosen = plan(chat, card)
+    if chosen.mode != "off" and not chosen.ours:
+        events = verify.calls(events, chat)
+    return events
+
+
+async def _run(link: Link, card: Card, chat: Chat) -> AsyncGenerator[Event, None]:
+    """Fitted to the context: cut where that is allowed, ended where nothing is left."""
     limit = own_limit(link.launch, chat.load)
     told: Notice | None = None
     cap: int | None = None
@@ -75,39 +97,110 @@ async def _full(chat: Chat, used: int) -> AsyncGenerator[Event, None]:
 async def _attempt(
     link: Link, card: Card, chat: Chat, cap: int | None, told: Notice | None
 ) -> AsyncGenerator[Event, None]:
-    """Run the choices, in rounds if there are more than slots."""
-    if _wants_context(chat):
-        ids, orders, told = await _with_context(link, card, chat, told)
+    """Run the choices: all at once, in rounds if there are more than slots, or one after the other
+    where each takes several requests."""
+    chosen = plan(chat, card)
+    rendering: Rendering | None = None
+    if _raw(chat, card, chosen):
+        rendering, cap, cut = await _rendered(link, card, chat, cap)
+        told = cut or told
+    if rendering is not None and _in_legs(chat, card, chosen):
+        events = _one_by_one(link, card, chat, rendering, cap)
     else:
-        ids, orders = (
-            None,
-            [_shifted(encode_chat(part, card, limit=cap), offset) for offset, part in _parts(chat, link)],
-        )
-    tallies: list[Tally] = []
-    tokens: list[int] = []
-    for number, order in enumerate(orders):
-        decoder = decoder_for(order)
-        async with aclosing(link.events(order, decoder)) as events:
-            async for event in events:
-                if isinstance(event, Started):
-                    if number:
-                        continue
+        events = _together(link, card, chat, rendering, cap)
+    begun = False
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Started):
+                if not begun:
                     yield event
                     if told is not None:
                         yield told
-                    continue
+                begun = True
+            else:
+                yield event
+
+
+def _raw(chat: Chat, card: Card, chosen: ToolPlan) -> bool:
+    """Whether we render the prompt and read the raw text, instead of the engine's chat: where it does
+    not enforce all of a schema, knows no way to go on, loses log-probabilities or leaves calls in the
+    text. Models with channels are left to it."""
+    if chat.prompt is not None or _wants_context(chat):
+        return True
+    if "<|channel" in card.template:
+        return False
+    constrained = chat.format is not None or chosen.schema is not None
+    return constrained or chat.logprobs is not None or (chosen.mode == "auto" and chosen.ours)
+
+
+def _in_legs(chat: Chat, card: Card, chosen: ToolPlan) -> bool:
+    """Whether a choice may need several requests, of which only some obey a grammar."""
+    if max_tokens(chat.sampling, card) == 0 or _wants_context(chat):
+        return False
+    if chosen.mode == "auto" and chosen.schema is None:
+        return True
+    return "thinking" in card.capabilities and (chat.format is not None or chosen.schema is not None)
+
+
+async def _one_by_one(
+    link: Link, card: Card, chat: Chat, rendering: Rendering, cap: int | None
+) -> AsyncGenerator[Event, None]:
+    chosen = plan(chat, card)
+    kind = CallingAnswer if chosen.mode == "auto" and chosen.schema is None else Answer
+    answers: list[Answer] = []
+    for i in range(chat.n):
+        part = dataclasses.replace(chat, n=1, sampling=reseeded(chat.sampling, i))
+        reading = dataclasses.replace(chat_reading(part, card, chosen), offset=i)
+        answers.append(kind(link, card, part, rendering, reading, left=max_tokens(chat.sampling, card, cap)))
+        async with aclosing(answers[-1].run()) as events:
+            async for event in events:
+                yield event
+    usage, timings = _joined([answer.usage() for answer in answers], [a.spent.timings for a in answers])
+    yield Finished(usage, timings)
+
+
+async def _together(
+    link: Link, card: Card, chat: Chat, rendering: Rendering | None, cap: int | None
+) -> AsyncGenerator[Event, None]:
+    tallies: list[Tally] = []
+    tokens: list[int] = []
+    mute = False
+    for offset, part in _parts(chat, link):
+        order = _order(card, part, rendering, cap, offset)
+        mute = order.reading.mute
+        decoder = decoder_for(order)
+        async with aclosing(link.events(order, decoder)) as events:
+            async for event in events:
                 yield event
         tallies.append(decoder.tally)
-        if not number:
+        if not offset:
             tokens = getattr(decoder, "tokens", [])
-    mute = orders[0].reading.mute
-    yield Finished(*totals(tallies, mute=mute), context=tuple(ids + tokens) if ids is not None else None)
+    context = None
+    if rendering is not None and rendering.ids is not None and chat.want_context:
+        context = (*rendering.ids, *tokens)
+    yield Finished(*totals(tallies, mute=mute), context=context)
+
+
+def _order(card: Card, part: Chat, rendering: Rendering | None, cap: int | None, offset: int) -> Order:
+    if rendering is None:
+        order = encode_chat(part, card, limit=cap)
+        return dataclasses.replace(order, reading=dataclasses.replace(order.reading, offset=offset))
+    reading: Reading = dataclasses.replace(
+        chat_reading(part, card, plan(part, card)),
+        offset=offset,
+        prefill="",
+        thoughts=not rendering.closed,
+        thinking=rendering.opened,
+    )
+    return encode_complete(part, card, rendering.then(""), reading=reading, limit=cap)
 
 
 def totals(tallies: list[Tally], *, mute: bool) -> tuple[Usage, Timings]:
     """What rounds over one prompt used together."""
-    parts = [tally.usage(mute=mute) for tally in tallies]
-    times = [tally.timings() for tally in tallies]
+    return _joined([tally.usage(mute=mute) for tally in tallies], [tally.timings() for tally in tallies])
+
+
+def _joined(parts: list[Usage], times: list[Timings]) -> tuple[Usage, Timings]:
     usage = Usage(
         max(part.prompt_tokens for part in parts),
         sum(part.completion_tokens for part in parts),
@@ -124,48 +217,35 @@ def _parts(chat: Chat, link: Link) -> list[tuple[int, Chat]]:
     ]
 
 
-def _shifted(order: Order, offset: int) -> Order:
-    if not offset:
-        return order
-    return dataclasses.replace(order, reading=dataclasses.replace(order.reading, offset=offset))
-
-
-async def _with_context(
-    link: Link, card: Card, chat: Chat, told: Notice | None
-) -> tuple[list[int], list[Order], Notice | None]:
-    """Orders for /completion over the given context and the rendered conversation."""
+async def _rendered(
+    link: Link, card: Card, chat: Chat, cap: int | None
+) -> tuple[Rendering, int | None, Notice | None]:
+    """The prompt, behind the given context and as token ids if the context is wanted back; how many
+    tokens may follow it; what was cut."""
+    chosen, told = plan(chat, card), None
     before = list(chat.context or ())
     check_ids(before, card, "context")
-    chosen = plan(chat, card)
-    prompt = await link.render(template_fields(chat, card, chosen))
-    rendered = await link.tokenize(prompt, special=not before)
-    limit = own_limit(link.launch, chat.load) or link.launch.context_length
-    cap = None
-    if limit:
-        used = len(before) + len(rendered)
-        if used >= limit:
-            if not chat.truncate:
-                raise ContextExceeded(used, limit, param="prompt")
-            keep = limit - fit.room_for_answer(chat, limit) - len(rendered)
-            if keep < 0:
-                chat, told = await fit.shorten(link, card, chat, before=used, limit=limit)
-                prompt = await link.render(template_fields(chat, card, chosen))
-                rendered, keep = await link.tokenize(prompt), 0
-            else:
-                told = fit.notice(used, limit, "the beginning of the earlier conversation was cut off")
-            before = before[-keep:] if keep else []
-        cap = limit - len(before) - len(rendered)
-    ids = before + rendered
-    reading = dataclasses.replace(
-        chat_reading(chat, card, chosen),
-        prefill="",
-        thoughts="thinking" in card.capabilities,
-        thinking=prompt.rstrip().endswith("<think>"),
-    )
-    orders = [
-        encode_complete(
-            part, card, ids, reading=dataclasses.replace(reading, n=part.n, offset=offset), limit=cap
+    rendering = await render(link, card, chat, chosen)
+    if not _wants_context(chat) or (rendering.images and not before):
+        return rendering, cap, told  # there are no token ids for images
+    if rendering.images:
+        raise Unsupported(
+            "Images cannot follow an earlier context.", hint="Send the messages instead.", param="context"
         )
-        for offset, part in _parts(chat, link)
-    ]
-    return ids, orders, told
+    ids = await link.tokenize(rendering.text, special=not before)
+    limit = own_limit(link.launch, chat.load) or link.launch.context_length
+    if limit and len(before) + len(ids) >= limit:
+        used = len(before) + len(ids)
+        if not chat.truncate:
+            raise ContextExceeded(used, limit, param="prompt")
+        keep = limit - fit.room_for_answer(chat, limit) - len(ids)
+        if keep < 0:
+            chat, told = await fit.shorten(link, card, chat, before=used, limit=limit)
+            rendering = await render(link, card, chat, chosen)
+            ids, keep = await link.tokenize(rendering.text), 0
+        else:
+            told = fit.notice(used, limit, "the beginning of the earlier conversation was cut off")
+        before = before[-keep:] if keep else []
+    if limit:
+        cap = limit - len(before) - len(ids)
+    return dataclasses.replace(rendering, ids=(*before, *ids)), cap, told

@@ -16,10 +16,13 @@ from ..core.requests import Chat, Complete
 from ..dialects.llamaserver import template_fields
 from ..dialects.llamaserver.tools import plan
 from .http import Link
+from .prompt import given_ids
 
 
 async def count(link: Link, card: Card, chat: Chat) -> int:
     """Tokens of the rendered conversation."""
+    if chat.prompt is not None:
+        return len(await given_ids(link, card, chat.prompt))
     prompt = await link.render(template_fields(chat, card, plan(chat, card)))
     return len(await link.tokenize(prompt))
 
@@ -40,7 +43,10 @@ def notice(before: int, limit: int, what: str) -> Notice:
 
 
 async def shorten(link: Link, card: Card, chat: Chat, *, before: int, limit: int) -> tuple[Chat, Notice]:
-    """A conversation that leaves room for an answer. Raises ContextExceeded if even that is too long."""
+    """A conversation that leaves room for an answer. Raises ContextExceeded if even that is too long,
+    or if the prompt was rendered already."""
+    if chat.prompt is not None:
+        raise ContextExceeded(before, limit, param="prompt")
     target = limit - room_for_answer(chat, limit)
     droppable = [i for i, m in enumerate(chat.messages[:-1]) if m.role != "system"]
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncGenerator
+from typing import TypeVar
 
 from ..core.engine import Launch
 from ..core.events import ChoiceEnd, Event, Finished, Started
 from ..core.models import Card
 from ..core.requests import Chat, Complete, Detokenize, Embed, Load, Render, Request, Rerank, Tokenize
 from ..core.usage import Timings, Usage
+from ..grammar import engine_grammar
 from . import chat, complete, embed, rank, tokens
 from .http import Link
+
+R = TypeVar("R", Chat, Complete)
 
 
 class WorkerEngine:
@@ -30,9 +35,9 @@ class WorkerEngine:
         link, card = self._link, self.card
         match request:
             case Chat():
-                return chat.run(link, card, request)
+                return chat.run(link, card, _translated(request))
             case Complete():
-                return complete.run(link, card, request)
+                return complete.run(link, card, _translated(request))
             case Embed():
                 return embed.run(link, card, request)
             case Rerank():
@@ -52,6 +57,16 @@ class WorkerEngine:
     async def close(self) -> None:
         """Give back connections; running requests end with WorkerDied. Idempotent."""
         await self._link.close()
+
+
+def _translated(request: R) -> R:
+    """A grammar in the notation that the engine reads."""
+    wanted = request.format
+    if wanted is None or wanted.grammar is None:
+        return request
+    text = engine_grammar(wanted.grammar)
+    grammar = dataclasses.replace(wanted.grammar, text=text)
+    return dataclasses.replace(request, format=dataclasses.replace(wanted, grammar=grammar))
 
 
 async def _nothing(request: Request) -> AsyncGenerator[Event, None]:

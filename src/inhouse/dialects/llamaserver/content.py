@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ...core.events import Event, ReasoningDelta, TextDelta, TokenLogprob, ToolCallDelta
 from .forced import ForcedCalls
-from .toolcalls import CallScanner
+from .toolcalls import CallScanner, Check
 from .tools import ToolPlan
 
-_OPEN, _CLOSE = "<think>", "</think>"
+OPEN, CLOSE = "<think>", "</think>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +20,9 @@ class Reading:
 
     ``n`` choices are counted from ``offset``. ``prefill`` is echoed at the start and taken off.
     ``logprobs`` as in the request. ``mute``: nothing was asked for, whatever the engine writes.
-    ``thoughts``: think tags stand in the text (None: the engine parses them itself); ``thinking``
-    says that the prompt opened one already.
+    ``thoughts``: think tags may stand at the start of the text; ``thinking`` says that the prompt
+    opened one already, ``hush`` that thoughts are not wanted and left out. ``check`` says of a function
+    and the arguments read from text whether they go together.
     """
 
     n: int = 1
@@ -30,12 +33,9 @@ class Reading:
     tools: ToolPlan = field(default_factory=ToolPlan)
     thoughts: bool = False
     thinking: bool = False
+    hush: bool = False
+    check: Check | None = None
     param: str = "messages"
-
-    @property
-    def plain(self) -> bool:
-        """Text goes through as it comes."""
-        return not (self.prefill or self.mute or self.thoughts or self.tools.mode != "off")
 
 
 class Content:
@@ -46,24 +46,57 @@ class Content:
         self._mute = reading.mute
         self._prefill = reading.prefill
         self._held = ""
+        self._hush = reading.hush
         self._thoughts: Thoughts | None = Thoughts(reading.thinking) if reading.thoughts else None
-        self._calls: CallScanner | ForcedCalls | None = None
-        plan = reading.tools
-        if plan.mode == "forced":
-            self._calls = ForcedCalls(index=index)
-        elif plan.mode == "auto":
-            self._calls = CallScanner(plan.names, index=index, single=plan.single)
-        self._native = 0
+        self._names = reading.tools.names
+        self._single = reading.tools.single
+        self._native: dict[int, int | None] = {}
+        self.calls: CallScanner | ForcedCalls | None = None
+        if reading.tools.mode == "forced":
+            self.calls = ForcedCalls(index=index)
+        elif reading.tools.mode == "auto":
+            self.calls = CallScanner(
+                reading.tools.names, index=index, single=reading.tools.single, check=reading.check
+            )
+        self.plain = False
+        """From here on text goes through as it comes."""
+        self._settle()
+
+    def _settle(self) -> None:
+        """Nothing is held, read or left out any more."""
+        quiet = self._mute or self._prefill or self._held or self.calls is not None
+        self.plain = not quiet and (self._thoughts is None or self._thoughts.over)
 
     @property
     def called(self) -> bool:
         """Whether this choice made a call."""
-        return bool(self._native or (self._calls and self._calls.calls))
+        return self._made > 0
 
-    def call(self, delta: ToolCallDelta) -> ToolCallDelta:
-        """A call that the engine itself found."""
-        self._native = max(self._native, delta.call + 1)
-        return delta
+    @property
+    def thinking(self) -> bool:
+        """Whether the text is inside of a thought."""
+        return self._thoughts is not None and self._thoughts.inside
+
+    @property
+    def _made(self) -> int:
+        native = sum(number is not None for number in self._native.values())
+        return max(native, self.calls.calls if self.calls else 0)
+
+    def call(self, delta: ToolCallDelta) -> list[Event]:
+        """A call that the engine itself found; one of a function that nobody declared is none."""
+        if self._mute:
+            return []
+        if delta.call not in self._native:
+            wanted = (delta.name in self._names) and not (self._single and self._made)
+            self._native[delta.call] = self._made if wanted else None
+            if wanted and isinstance(self.calls, CallScanner):
+                self.calls.calls += 1
+        number = self._native[delta.call]
+        return [] if number is None else [dataclasses.replace(delta, call=number)]
+
+    def think(self, text: str) -> list[Event]:
+        """A thought that the engine itself found."""
+        return [] if self._mute or self._hush or not text else [ReasoningDelta(text, self._index)]
 
     def feed(self, text: str, logprobs: tuple[TokenLogprob, ...] = ()) -> list[Event]:
         """Events of a piece of text."""
@@ -71,11 +104,13 @@ class Content:
             return []
         if self._prefill:
             text = self._without_prefill(text)
-        if self._thoughts is None:
-            return self._say(text, logprobs)
         out: list[Event] = []
-        for thought, part in self._thoughts.feed(text):
-            out += [ReasoningDelta(part, self._index)] if thought else self._say(part, logprobs)
+        if self._thoughts is None:
+            out = self._say(text, logprobs)
+        else:
+            for thought, part in self._thoughts.feed(text):
+                out += self.think(part) if thought else self._say(part, logprobs)
+        self._settle()
         return out
 
     def end(self) -> list[Event]:
@@ -85,16 +120,16 @@ class Content:
             return out
         if self._thoughts is not None:
             for thought, part in self._thoughts.end():
-                out += [ReasoningDelta(part, self._index)] if thought else self._say(part, ())
+                out += self.think(part) if thought else self._say(part, ())
         if self._held:
             out += self._say(self._held, ())
-        if self._calls is not None:
-            out += self._calls.end()
+        if self.calls is not None:
+            out += self.calls.end()
         return out
 
     def _say(self, text: str, logprobs: tuple[TokenLogprob, ...]) -> list[Event]:
-        if self._calls is not None:
-            return self._calls.feed(text, logprobs)
+        if self.calls is not None:
+            return self.calls.feed(text, logprobs)
         return [TextDelta(text, self._index, logprobs)] if text or logprobs else []
 
     def _without_prefill(self, text: str) -> str:
@@ -107,40 +142,76 @@ class Content:
 
 
 class Thoughts:
-    """Splits ``<think>...</think>`` at the start of an answer from what follows."""
+    """Splits ``<think>...</think>`` at the start of an answer from what follows, and the white space
+    between them off."""
 
     def __init__(self, inside: bool) -> None:
-        self._state = "inside" if inside else "start"
+        self._state: Literal["start", "inside", "gap", "over"] = "inside" if inside else "start"
+        self._fresh = True  # nothing of the thought was given out yet
         self._held = ""
+
+    @property
+    def inside(self) -> bool:
+        """A thought was opened and not closed."""
+        return self._state == "inside"
+
+    @property
+    def over(self) -> bool:
+        """All that follows is said."""
+        return self._state == "over"
 
     def feed(self, text: str) -> list[tuple[bool, str]]:
         """Pieces with whether they are thought."""
         if self._state == "over":
             return [(False, text)] if text else []
         self._held += text
+        out: list[tuple[bool, str]] = []
         if self._state == "start":
             front = self._held.lstrip()
-            if front.startswith(_OPEN):
-                self._state, self._held = "inside", front[len(_OPEN) :].lstrip("\n")
-            elif _OPEN.startswith(front):
+            if front.startswith(OPEN):
+                self._state, self._held = "inside", front[len(OPEN) :]
+            elif OPEN.startswith(front):
                 return []
             else:
                 self._state = "over"
                 return [(False, self._take())]
-        thought, close, rest = self._held.partition(_CLOSE)
+        if self._state == "inside":
+            self._think(out)
+        if self._state == "gap":
+            self._held = self._held.lstrip()
+            if self._held:
+                self._state = "over"
+                out.append((False, self._take()))
+        return out
+
+    def _think(self, out: list[tuple[bool, str]]) -> None:
+        """White space around a thought is not part of it."""
+        if self._fresh:
+            self._held = self._held.lstrip()
+        thought, close, rest = self._held.partition(CLOSE)
         if close:
-            self._state, self._held = "over", ""
-            return [piece for piece in ((True, thought), (False, rest.lstrip("\n"))) if piece[1]]
-        keep = next((k for k in range(len(_CLOSE) - 1, 0, -1) if thought.endswith(_CLOSE[:k])), 0)
-        self._held = thought[len(thought) - keep :]
-        out = thought[: len(thought) - keep]
-        return [(True, out)] if out else []
+            self._state, self._held = "gap", rest
+            thought = thought.rstrip()
+        else:
+            end = len(thought) - overlap(thought, CLOSE)
+            end = len(thought[:end].rstrip())
+            self._held, thought = thought[end:], thought[:end]
+        if thought:
+            self._fresh = False
+            out.append((True, thought))
 
     def end(self) -> list[tuple[bool, str]]:
         """What was held back."""
-        inside = self._state == "inside"
-        return [(inside, self._take())] if self._held else []
+        inside, text = self.inside, self._take()
+        text = text.rstrip() if inside else text
+        return [(inside, text)] if text and self._state != "gap" else []
 
     def _take(self) -> str:
         text, self._held = self._held, ""
         return text
+
+
+def overlap(text: str, sign: str) -> int:
+    """How many characters at the end of ``text`` may be the front of ``sign``."""
+    most = min(len(text), len(sign) - 1)
+    return next((k for k in range(most, 0, -1) if text.endswith(sign[:k])), 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,8 @@ from ...core.messages import Format
 from ...core.models import Card
 from ...core.requests import Chat, Complete
 from . import messages, sampling, tools
-from .content import Reading
+from .closed import closed
+from .content import CLOSE, OPEN, Reading
 
 STREAM: dict[str, Any] = {"stream": True, "cache_prompt": True}
 """Always streamed: leaving then frees the slot, and there is one path to test."""
@@ -18,6 +20,13 @@ STREAM: dict[str, Any] = {"stream": True, "cache_prompt": True}
 WORTH_TELLING = 2000
 """Characters of prompt from which prefill progress is asked for. A short prompt is read before anybody
 looks, and on a machine with few cores waking up to hear of it delays the first token."""
+
+
+TAGS = (OPEN, CLOSE, "<tool_call>", "</tool_call>")
+"""Tokens that some vocabularies hold for control tokens, which the engine would leave out of the text."""
+
+Prompt = str | Sequence[int | str] | dict[str, Any]
+"""Text, token ids, both, or text with images (``prompt_string``, ``multimodal_data``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +56,60 @@ def encode_chat(chat: Chat, card: Card, *, limit: int | None = None) -> Order:
         body.pop("stop", None)  # stop strings end texts, not the JSON of a call
     if "stop" in body:
         body["verbose"] = True  # the only way to hear which stop string was hit
+    if "thinking" in card.capabilities:
+        _budget(body, chat)
     return Order("/v1/chat/completions", body, chat_reading(chat, card, chosen))
+
+
+def _budget(body: dict[str, Any], chat: Chat) -> None:
+    """How much thinking, and that we hear how many tokens it takes."""
+    if quiet(chat):
+        body["reasoning_budget_tokens"] = 0  # also where a template opens a thought whatever is asked
+        return
+    body["timings_per_token"] = True
+    if chat.think_budget is not None:
+        body["reasoning_budget_tokens"] = chat.think_budget
+
+
+def budget_fields(budget: int, *, opened: bool) -> dict[str, Any]:
+    """The most tokens of thinking for /completion, where the engine does not know the tags; ``opened``:
+    the prompt ends inside of a thought."""
+    return {
+        "reasoning_budget_tokens": budget,
+        "reasoning_budget_start_tag": OPEN,
+        "reasoning_budget_end_tags": [CLOSE],
+        "reasoning_budget_message": "",
+        "generation_prompt": OPEN if opened else "",
+    }
+
+
+def quiet(chat: Chat) -> bool:
+    """Whether thoughts are not wanted."""
+    return chat.think in (False, "none")
 
 
 def chat_reading(chat: Chat, card: Card, chosen: tools.ToolPlan) -> Reading:
     """How to read an answer to ``chat``."""
+    prefill = messages.prefill(chat.messages, card)
     return Reading(
         n=chat.n,
-        prefill=messages.prefill(chat.messages, card),
+        prefill=prefill,
         logprobs=chat.logprobs,
         mute=sampling.max_tokens(chat.sampling, card) == 0,
         tools=chosen,
+        thoughts=not prefill,
+        hush=quiet(chat),
     )
 
 
 def template_fields(chat: Chat, card: Card, chosen: tools.ToolPlan) -> dict[str, Any]:
     """The fields that the chat template sees; also the body of /apply-template."""
+    if chat.template is not None:
+        raise Unsupported(
+            "This engine takes no chat template with a request.",
+            hint="Make a model with the template instead: inhouse create.",
+            param="template",
+        )
     body: dict[str, Any] = {"messages": messages.encode(chat.messages, card, native_tools=_native(card))}
     if chosen.declared:
         _declare(body["messages"], tools.declaration(chat, card, chosen))
@@ -72,8 +119,10 @@ def template_fields(chat: Chat, card: Card, chosen: tools.ToolPlan) -> dict[str,
         body["tool_choice"] = "none" if chosen.schema is not None else "auto"
         if chat.parallel_tool_calls is not None:
             body["parallel_tool_calls"] = chat.parallel_tool_calls
+    if chat.template_args:
+        body["chat_template_kwargs"] = dict(chat.template_args)
     if chat.think is not None:
-        _think(body, chat.think, card)
+        _think(body, chat, card)
     return body
 
 
@@ -89,46 +138,64 @@ def _declare(encoded: list[dict[str, Any]], text: str) -> None:
         encoded.insert(0, {"role": "system", "content": text})
 
 
-def _think(body: dict[str, Any], think: bool | str, card: Card) -> None:
-    wanted = think not in (False, "none")
+def _think(body: dict[str, Any], chat: Chat, card: Card) -> None:
+    wanted = not quiet(chat)
     if wanted and "thinking" not in card.capabilities:
         raise Unsupported("This model cannot think aloud.", hint="Leave thinking off.", param="think")
-    body["chat_template_kwargs"] = {"enable_thinking": wanted}
-    if wanted and isinstance(think, str):
-        body["reasoning_effort"] = think
+    body.setdefault("chat_template_kwargs", {})["enable_thinking"] = wanted
+    if wanted and isinstance(chat.think, str):
+        body["reasoning_effort"] = chat.think
 
 
 def _constrain(body: dict[str, Any], wanted: Format | None, chosen: tools.ToolPlan) -> None:
-    schema = constraint(wanted, chosen)
-    if schema is not None:
-        body["response_format"] = {"type": "json_schema", "json_schema": {"schema": schema}}
+    """In a chat the engine itself joins the schema with how the model thinks aloud."""
+    fields = constraint(wanted, chosen)
+    if "json_schema" in fields:
+        schema = {key: value for key, value in fields["json_schema"].items() if key != "x-guidance"}
+        fields = {"response_format": {"type": "json_schema", "json_schema": {"schema": schema}}}
+    body |= fields
 
 
-def constraint(wanted: Format | None, chosen: tools.ToolPlan | None = None) -> Any:
-    """The JSON Schema that the answer must satisfy, if any."""
+def constraint(wanted: Format | None, chosen: tools.ToolPlan | None = None) -> dict[str, Any]:
+    """The fields of /completion that hold the answer to its format; none where there is none.
+
+    A grammar is in the notation of the engine by now.
+    """
     if chosen is not None and chosen.schema is not None:
-        return chosen.schema
+        return under(chosen.schema)
     if wanted is None:
-        return None
-    return wanted.schema if wanted.kind == "schema" and wanted.schema else {"type": "object"}
+        return {}
+    if wanted.kind == "grammar" and wanted.grammar is not None:
+        return {"grammar": wanted.grammar.text}
+    return under(tools.schema_of(wanted))
+
+
+BLANK = {"whitespace_pattern": r"( |\n[ \t]{0,24})?"}
+"""A blank, or a new line with its indent, as llama.cpp's own grammars have it: a small model else writes
+blanks until its tokens run out. For llguidance; others skip the key."""
+
+
+def under(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of /completion that hold an answer to a JSON Schema."""
+    return {"json_schema": {"x-guidance": BLANK, **closed(schema)}}
 
 
 def encode_complete(
     request: Complete | Chat,
     card: Card,
-    prompt: str | list[int],
+    prompt: Prompt,
     *,
     reading: Reading,
     limit: int | None = None,
 ) -> Order:
-    """One prompt (text or token ids) for /completion; sampling and format are the request's.
+    """One prompt for /completion; sampling and format are the request's.
 
     Raises BadRequest for token ids outside the vocabulary.
     """
-    if not isinstance(prompt, str):
-        check_ids(prompt, card)
+    if not isinstance(prompt, str | dict):
+        check_ids([token for token in prompt if isinstance(token, int)], card)
     body = {"prompt": prompt, **_generation(request, card, reading, limit)}
-    body["return_progress"] = len(prompt) >= (
+    body["return_progress"] = isinstance(prompt, dict) or len(prompt) >= (
         WORTH_TELLING if isinstance(prompt, str) else WORTH_TELLING // 4
     )
     return Order("/completion", body, reading)
@@ -151,9 +218,13 @@ def _generation(request: Complete | Chat, card: Card, reading: Reading, limit: i
     body |= {"return_tokens": True, "n_cmpl": reading.n}
     if reading.logprobs is not None:
         body["n_probs"] = max(1, reading.logprobs)
-    schema = constraint(request.format, reading.tools)
-    if schema is not None:
-        body["json_schema"] = schema
+    if reading.thoughts or reading.tools.mode != "off":
+        body["preserved_tokens"] = list(TAGS)
+    body |= constraint(request.format, reading.tools)
+    if reading.thoughts and isinstance(request, Chat):
+        budget = 0 if reading.hush else request.think_budget
+        if budget is not None:
+            body |= budget_fields(budget, opened=reading.thinking)
     if reading.tools.mode == "forced":
         body.pop("stop", None)
     return body

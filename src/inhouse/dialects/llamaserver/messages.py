@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...core.errors import BadRequest, Unsupported
-from ...core.messages import Image, Message, Reasoning, Text, ToolCall, ToolResult
+from ...core.messages import Image, Message, Part, Reasoning, Text, ToolCall, ToolResult
 from ...core.models import Card
 from .escape import escape, escape_tree
 
@@ -65,25 +65,25 @@ def _check_end(messages: tuple[Message, ...]) -> None:
         )
 
 
-def _content(message: Message, card: Card) -> str | list[dict[str, Any]]:
-    text = escape(message.text, card.control_tokens)
-    if not any(isinstance(part, Image) for part in message.parts):
-        return text
+def _content(parts: Sequence[Part], card: Card) -> str | list[dict[str, Any]]:
+    """Text, or a list of parts where there are images."""
+    if not any(isinstance(part, Image) for part in parts):
+        return escape("".join(p.text for p in parts if isinstance(p, Text)), card.control_tokens)
     if "vision" not in card.capabilities:
         raise Unsupported("This model cannot see images.", hint="Use a vision model.", param="messages")
-    parts: list[dict[str, Any]] = []
-    for part in message.parts:
+    out: list[dict[str, Any]] = []
+    for part in parts:
         if isinstance(part, Text):
-            parts.append({"type": "text", "text": escape(part.text, card.control_tokens)})
+            out.append({"type": "text", "text": escape(part.text, card.control_tokens)})
         elif isinstance(part, Image):
             url = f"data:{part.mime};base64,{base64.b64encode(part.data).decode()}"
-            parts.append({"type": "image_url", "image_url": {"url": url}})
-    return parts
+            out.append({"type": "image_url", "image_url": {"url": url}})
+    return out
 
 
 def _message(message: Message, calls: list[ToolCall], card: Card, native_tools: bool) -> dict[str, Any]:
     tokens = card.control_tokens
-    out: dict[str, Any] = {"role": message.role, "content": _content(message, card)}
+    out: dict[str, Any] = {"role": message.role, "content": _content(message.parts, card)}
     if message.name:
         out["name"] = escape(message.name, tokens)
     reasoning = "".join(part.text for part in message.parts if isinstance(part, Reasoning))
@@ -107,8 +107,8 @@ def _message(message: Message, calls: list[ToolCall], card: Card, native_tools: 
     written = "\n".join(
         json.dumps({"name": call.name, "arguments": _arguments(call)}, ensure_ascii=False) for call in calls
     )
-    content = out["content"]
-    out["content"] = escape(written, tokens) if not content else f"{content}\n{escape(written, tokens)}"
+    said = escape(message.text, tokens)
+    out["content"] = f"{said}\n{escape(written, tokens)}" if said else escape(written, tokens)
     return out
 
 
@@ -130,12 +130,12 @@ def _result(part: ToolResult, open_calls: list[ToolCall], card: Card, native_too
     if call is not None:
         open_calls.remove(call)
     name = part.name or (call.name if call else "")
-    text = escape(part.text, card.control_tokens)
     if not native_tools:
-        shown = escape(name, card.control_tokens) or "the function"
-        return {"role": "user", "content": f"Result of {shown}:\n{text}"}
-    out = {"role": "tool", "content": text, "tool_call_id": part.call_id or (call.id if call else "call_0")}
-    out["tool_call_id"] = escape(out["tool_call_id"], card.control_tokens)
+        shown = Text(f"Result of {name or 'the function'}:\n{part.text}")
+        return {"role": "user", "content": _content((shown, *part.images), card)}
+    text = _content((Text(part.text), *part.images), card)
+    out: dict[str, Any] = {"role": "tool", "content": text}
+    out["tool_call_id"] = escape(part.call_id or (call.id if call else "call_0"), card.control_tokens)
     if name:
         out["name"] = escape(name, card.control_tokens)
     return out

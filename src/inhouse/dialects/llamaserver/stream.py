@@ -8,42 +8,23 @@ from __future__ import annotations
 
 import msgspec
 
-from ...core.events import ChoiceEnd, Event, Progress, Reason, ReasoningDelta, TextDelta, ToolCallDelta
-from ...core.usage import Timings, Usage
+from ...core.events import (
+    ChoiceEnd,
+    Event,
+    Progress,
+    Reason,
+    ReasoningDelta,
+    TextDelta,
+    TokenLogprob,
+    ToolCallDelta,
+)
 from . import failures
+from .align import Aligner
 from .content import Content, Reading
-from .wire import ChatChunk, Choice, CompletionChunk, Lines, WireTimings, WireUsage, logprobs, unreadable
+from .tally import Tally
+from .wire import ChatChunk, Choice, CompletionChunk, Lines, unreadable
 
 _TORN = "\ufffd"
-
-
-class Tally:
-    """Adds up what the choices of one request used."""
-
-    def __init__(self) -> None:
-        self.prompt = self.completion = self.cached = self.reasoning = 0
-        self.prefill = self.decode = 0.0
-
-    def add(self, timings: WireTimings | None, prompt: int) -> None:
-        """One choice; choices share the prompt and run side by side."""
-        if timings is None:
-            self.prompt = max(self.prompt, prompt)
-            return
-        first = not self.prompt
-        self.prompt = max(self.prompt, prompt, timings.cache_n + timings.prompt_n)
-        self.cached = timings.cache_n if first else min(self.cached, timings.cache_n)
-        self.completion += timings.predicted_n
-        self.prefill = max(self.prefill, timings.prompt_ms / 1000)
-        self.decode = max(self.decode, timings.predicted_ms / 1000)
-
-    def usage(self, *, mute: bool = False) -> Usage:
-        """Tokens of the whole request; a muted answer counts as none."""
-        completion = 0 if mute else self.completion
-        return Usage(self.prompt, completion, self.cached, min(self.reasoning, completion))
-
-    def timings(self) -> Timings:
-        """The engine's own times."""
-        return Timings(prefill=self.prefill, decode=self.decode)
 
 
 class _Decoder:
@@ -55,7 +36,8 @@ class _Decoder:
         self._lines = Lines()
         self._ended = 0
         self._torn: dict[int, str] = {}
-        self._plain = reading.plain and reading.logprobs is None
+        self._plain = reading.logprobs is None
+        self._aligners = [Aligner(reading.logprobs) for _ in range(reading.n)]
         self._contents = [Content(reading, reading.offset + i) for i in range(reading.n)]
 
     def _content(self, index: int) -> Content:
@@ -71,6 +53,15 @@ class _Decoder:
             self._torn[index] = text[len(kept) :]
         return kept
 
+    def _say(self, index: int, text: str, logprobs: tuple[TokenLogprob, ...]) -> list[Event]:
+        """Events of a piece of text; a token that only opens or closes a thought is none of it."""
+        content = self._content(index)
+        inside = content.thinking
+        events = content.feed(text, logprobs)
+        if (inside and content.thinking) or any(isinstance(event, ReasoningDelta) for event in events):
+            self.tally.thought(index)
+        return events
+
     def _end(self, index: int, reason: Reason, stop: str | None) -> list[Event]:
         content = self._content(index)
         torn = self._torn.pop(index, "")
@@ -78,8 +69,8 @@ class _Decoder:
         if torn and reason != "length":
             out += content.feed(torn)
         out += content.end()
-        if content.called and reason == "stop":
-            reason = "tool_calls"
+        if reason != "length":
+            reason = "tool_calls" if content.called else "stop"
         self._ended += 1
         out.append(ChoiceEnd(reason, index + self.reading.offset, stop))
         return out
@@ -105,14 +96,21 @@ class ChatDecoder(_Decoder):
                 found = self._decode(line)
             except msgspec.DecodeError as error:
                 raise unreadable(error) from error
-            if self._plain and found.timings is None and len(found.choices) == 1:
+            if self._plain and len(found.choices) == 1:
                 choice = found.choices[0]
-                text = choice.delta.content
-                if text and not self._torn and text[-1] != _TORN and choice.finish_reason is None:
-                    out.append(TextDelta(text, choice.index + self.reading.offset))
+                if self._passes(choice):
+                    if found.timings is not None:
+                        self.tally.note(choice.index, found.timings)
+                    out.append(TextDelta(choice.delta.content or "", choice.index + self.reading.offset))
                     continue
             self._read(found, out)
         return out
+
+    def _passes(self, choice: Choice) -> bool:
+        """Whether there is but text that goes through as it comes: by far the commonest."""
+        text = choice.delta.content
+        whole = text and not self._torn and text[-1] != _TORN and choice.finish_reason is None
+        return bool(whole) and self._content(choice.index).plain
 
     def _read(self, found: ChatChunk, out: list[Event]) -> None:
         if found.error is not None:
@@ -123,34 +121,32 @@ class ChatDecoder(_Decoder):
                 out.append(Progress(now.processed, now.total, now.cache))
             return
         stop = found.verbose.stopping_word or None if found.verbose else None
+        if found.choices:
+            self._last = found.choices[0].index
+        prompt = found.usage.prompt_tokens if found.usage else 0
+        self.tally.note(self._last, found.timings, prompt)
         for choice in found.choices:
-            self._last = choice.index
             self._choice(choice.index, choice, out)
             if choice.finish_reason is not None:
                 reason = _REASONS.get(choice.finish_reason, "stop")
                 out += self._end(choice.index, reason, stop)
-        self._count(found.usage, found.timings)
 
     def _choice(self, index: int, choice: Choice, out: list[Event]) -> None:
         delta = choice.delta
         content = self._content(index)
         if delta.reasoning_content:
-            self.tally.reasoning += 1
-            if not self.reading.mute:
-                out.append(ReasoningDelta(delta.reasoning_content, index + self.reading.offset))
-        found = logprobs(choice.logprobs.content if choice.logprobs else None, self.reading.logprobs)
+            self.tally.thought(index)
+            out += content.think(delta.reasoning_content)
+        found = choice.logprobs.content if choice.logprobs else None
         if delta.content or found:
-            out += content.feed(self._whole(delta.content or "", index), found)
+            text = self._whole(delta.content or "", index)
+            out += self._say(index, text, self._aligners[index].feed(text, found))
         for call in delta.tool_calls or ():
             function = call.function
             name = function.name if function else None
             arguments = (function.arguments if function else None) or ""
             place = index + self.reading.offset
-            out.append(content.call(ToolCallDelta(call.index, arguments, call.id, name, place)))
-
-    def _count(self, usage: WireUsage | None, timings: WireTimings | None) -> None:
-        if timings is not None or usage is not None:
-            self.tally.add(timings, usage.prompt_tokens if usage else 0)
+            out += content.call(ToolCallDelta(call.index, arguments, call.id, name, place))
 
 
 class CompletionDecoder(_Decoder):
@@ -186,13 +182,15 @@ class CompletionDecoder(_Decoder):
             return
         if index == 0 and not self.reading.mute:
             self.tokens += found.tokens
-        probabilities = logprobs(found.completion_probabilities, self.reading.logprobs)
-        if found.content or probabilities:
-            events = self._content(index).feed(self._whole(found.content, index), probabilities)
-            self.tally.reasoning += any(isinstance(event, ReasoningDelta) for event in events)
-            out += events
+        self._content(index)
+        self.tally.wrote(index, found.tokens_predicted, found.tokens_evaluated)
+        text = self._whole(found.content, index) if found.content else ""
+        said = self._aligners[index].feed(text, found.completion_probabilities)
+        if text:
+            self.tally.said = found.tokens_predicted
+            out += self._say(index, text, said)
         if found.stop:
-            self.tally.add(found.timings, found.tokens_evaluated)
+            self.tally.note(index, found.timings, found.tokens_evaluated)
             reason: Reason = "length" if found.stop_type == "limit" else "stop"
             out += self._end(index, reason, found.stopping_word or None)
             self.done = self._ended >= self.reading.n

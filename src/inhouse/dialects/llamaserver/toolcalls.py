@@ -4,6 +4,9 @@
 list of them) with a declared name, bare at the start, in a fence, or between ``<tool_call>`` tags.
 Text is held back only as long as it can still become a call, and comes out unchanged if it does
 not.
+
+Whoever runs the answer may make the arguments themselves (``begun``, ``commit``): then they are not
+read from the text, but written under a grammar.
 """
 
 from __future__ import annotations
@@ -24,6 +27,13 @@ _OPENING = re.compile(r"\s*(?:```(?P<language>[A-Za-z_]*)[ \t]*(?:\n\s*|(?=[{\[]
 _BETWEEN = " \t\r\n,;"
 _CANDIDATE = re.compile(r"<tool_call>|(?:^|(?<=\n))[ \t]*```", re.MULTILINE)
 _SPACE = re.compile(r"\s+")
+_BEGUN = re.compile(
+    r'\[*(?:\{"tool_calls":\[)?\{(?:"type":"function",)?(?:"function":\{)?'
+    r'"(?:name|function)":(?P<name>"(?:[^"\\]|\\.)*"),'
+)
+WORDS = ('"arguments":', '"parameters":')
+"""What stands before the arguments of a call."""
+Check = Callable[[str, str], bool]
 
 
 def heads(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -73,8 +83,10 @@ class CallScanner:
         single: bool = False,
         first: int = 0,
         make_id: Callable[[], str] = new_id,
+        check: Check | None = None,
     ) -> None:
         self._names = names
+        self._check = check
         self._heads = heads(names)
         self._index = index
         self._single = single
@@ -87,12 +99,34 @@ class CallScanner:
         self._begin = 0  # where the value begins in ``_held``
         self._closer = ""  # what ends the fence or tag that a call stood in
         self._line = True  # the text given out so far ends a line
+        self._braces = False  # brackets around a call that was committed are still to be closed
         self.calls = first
         """Calls seen so far in this choice."""
+        self.refused: tuple[str, int] | None = None
+        """The name of a call whose arguments were refused, and how many characters it takes up at the
+        end of the text. Nothing more is read until ``commit``."""
+
+    def begun(self) -> str | None:
+        """The name of the declared function whose call has been opened and now wants its arguments."""
+        if self._state != "value":
+            return None
+        match = _BEGUN.fullmatch(_SPACE.sub("", self._held[self._begin :]))
+        try:
+            name = json.loads(match["name"]) if match else None
+        except ValueError:
+            return None
+        return name if name in self._names else None
+
+    def commit(self, name: str) -> ToolCallDelta:
+        """The head of a call whose arguments come from elsewhere; afterwards its brackets close."""
+        self._held, self._logprobs, self.refused = "", (), None
+        self._state, self._braces = "start", True
+        self.calls += 1
+        return ToolCallDelta(self.calls - 1, "", self._make_id(), name, self._index)
 
     def feed(self, text: str, logprobs: tuple[TokenLogprob, ...] = ()) -> list[Event]:
         """Events of a piece of text, maybe none yet."""
-        if self._state == "deaf":
+        if self._state == "deaf" or self.refused:
             return []
         self._held += text
         self._logprobs += logprobs
@@ -104,7 +138,9 @@ class CallScanner:
     def end(self) -> list[Event]:
         """What was still held back when the answer ended."""
         text, self._held = self._held, ""
-        if self._state == "deaf" or (self.calls and not text.strip()):
+        if self._braces:
+            text = text.lstrip(_BETWEEN + "}]")
+        if self._state == "deaf" or self.refused or (self.calls and not text.strip()):
             return []
         return [self._text(text)] if text or self._logprobs else []
 
@@ -161,7 +197,7 @@ class CallScanner:
 
     def _closed(self) -> bool:
         """Swallow what closes a call and what stands between two; False when more is needed."""
-        self._held = self._held.lstrip(_BETWEEN)
+        self._held = self._held.lstrip(_BETWEEN + "}]" if self._braces else _BETWEEN)
         if self._closer and self._held.startswith(self._closer):
             self._held = self._held[len(self._closer) :].lstrip(_BETWEEN)
             self._closer = ""
@@ -182,10 +218,14 @@ class CallScanner:
         if calls is None:
             return self._release(out, end)
         for name, arguments in calls[:1] if self._single else calls:
+            if self._check is not None and not self._check(name, arguments):
+                self.refused = (name, len(self._held) - self._begin)
+                return False
             out.append(ToolCallDelta(self.calls, arguments, self._make_id(), name, self._index))
             self.calls += 1
         self._held = self._held[end:]
         self._logprobs = ()
+        self._braces = False
         self._state = "deaf" if self._single else "start"
         return self._state == "start" and bool(self._held)
 

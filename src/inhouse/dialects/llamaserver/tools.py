@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ...core.errors import BadRequest, Unsupported
-from ...core.messages import Tool
+from ...core.messages import Format, Tool
 from ...core.models import Card
 from ...core.requests import Chat
 from .escape import escape, escape_tree
@@ -25,7 +25,8 @@ MAX_CALLS = 8
 class ToolPlan:
     """``native``: the template renders the tools; ``declared``: we do, in the system message.
 
-    ``schema`` constrains the answer, to calls alone when ``mode`` is ``forced``.
+    ``schema`` constrains the answer, to calls alone when ``mode`` is ``forced``. ``ours``: calls are
+    JSON, which we read; else the engine knows how this model writes them.
     """
 
     mode: Literal["off", "auto", "forced"] = "off"
@@ -34,6 +35,7 @@ class ToolPlan:
     schema: Mapping[str, Any] | None = None
     names: tuple[str, ...] = ()
     single: bool = False
+    ours: bool = False
 
 
 def plan(chat: Chat, card: Card) -> ToolPlan:
@@ -54,18 +56,46 @@ def plan(chat: Chat, card: Card) -> ToolPlan:
             param="tool_choice",
         )
     # llama-server refuses log-probabilities beside its own parsing of calls: then we declare.
-    native = knows and chat.logprobs is None
+    json_calls = knows and writes_json(card)
+    native = knows and (json_calls or chat.logprobs is None)
+    ours = json_calls or not native or chat.prompt is not None
     if choice.mode == "required":
         some = [tool for tool in chat.tools if choice.name in (None, tool.name)]
         several = bool(chat.parallel_tool_calls) and not choice.name
-        return ToolPlan("forced", native, not native, call_schema(some, several=several), names, not several)
-    schema = None
+        schema = call_schema(some, several=several)
+        return ToolPlan("forced", native, not native, schema, names, not several, ours)
+    either = None
     if chat.format is not None:
-        wanted = (
-            chat.format.schema if chat.format.kind == "schema" and chat.format.schema else {"type": "object"}
-        )
-        schema = call_schema(chat.tools, several=False, other=wanted)
-    return ToolPlan("auto", native, not native, schema, names, chat.parallel_tool_calls is False)
+        if chat.format.kind == "grammar":
+            raise Unsupported(
+                "A grammar for the answer and tools cannot go together.",
+                hint='Use a JSON Schema, or tool_choice "none" or "required".',
+                param=chat.format.param,
+            )
+        either = call_schema(chat.tools, several=False, other=schema_of(chat.format))
+    return ToolPlan("auto", native, not native, either, names, chat.parallel_tool_calls is False, ours)
+
+
+_OTHERWISE = ("<function=", "<arg_key>", "<invoke", "<parameter", "<|channel", "[TOOL_CALLS]")
+
+
+def writes_json(card: Card) -> bool:
+    """Whether the model's template writes calls as JSON between ``<tool_call>`` tags, as Hermes does."""
+    template = card.template
+    return "<tool_call>" in template and not any(sign in template for sign in _OTHERWISE)
+
+
+def schema_of(wanted: Format) -> Mapping[str, Any]:
+    """The JSON Schema of a format that is no grammar."""
+    return wanted.schema if wanted.kind == "schema" and wanted.schema is not None else {"type": "object"}
+
+
+def arguments_schema(tool: Tool) -> dict[str, Any]:
+    """What the arguments of a call must satisfy: an object, whatever else."""
+    schema = dict(tool.parameters)
+    if not schema.keys() & {"type", "$ref", "anyOf", "oneOf", "allOf"}:
+        schema["type"] = "object"
+    return schema
 
 
 def encode(tools: tuple[Tool, ...], card: Card) -> list[dict[str, Any]]:
@@ -115,7 +145,7 @@ def call_schema(
     definitions: dict[str, Any] = {}
     options: list[dict[str, Any]] = []
     for i, tool in enumerate(tools):
-        definitions[f"t{i}"] = rebased(tool.parameters or {"type": "object"}, f"#/$defs/t{i}")
+        definitions[f"t{i}"] = rebased(arguments_schema(tool), f"#/$defs/t{i}")
         options.append(
             {
                 "type": "object",

@@ -28,6 +28,7 @@ class Delta(msgspec.Struct):
 
 
 class Alternative(msgspec.Struct):
+    id: int = -1
     token: str = ""
     logprob: float | None = None
     bytes: list[int] | None = None
