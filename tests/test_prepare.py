@@ -77,6 +77,6 @@ async def test_a_chat_that_is_only_counted_is_held_to_the_same():
     counted = await prepare()(Render(model="m", chat=chat), CARD)
     assert isinstance(counted, Render)
     assert counted.chat == await prepare()(chat, CARD)
+    hard = dataclasses.replace(chat, tools=(Tool("f", parameters=HARD),))
     with pytest.raises(Unsupported):
-        hard = dataclasses.replace(chat, tools=(Tool("f", parameters=HARD),))
         await prepare()(Render(model="m", chat=hard), CARD)
