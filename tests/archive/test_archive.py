@@ -81,6 +81,15 @@ async def test_what_is_replaced_keeps_its_place(archive):
     assert (await archive.get("thing", "a", "t")).body == {"new": True}
 
 
+async def test_only_what_is_there_is_replaced(archive):
+    assert not await archive.replace(kept("a", n=1))
+    assert await archive.get("thing", "a", "t") is None
+    await archive.put(kept("a"))
+    assert not await archive.replace(kept("a", tenant="u"))
+    assert await archive.replace(kept("a", n=2))
+    assert (await archive.get("thing", "a", "t")).body == {"n": 2}
+
+
 async def test_several_objects_are_kept_all_or_none(archive):
     with pytest.raises(TypeError):
         await archive.put(kept("a"), kept("b", bad=object()))

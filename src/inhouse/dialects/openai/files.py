@@ -59,14 +59,13 @@ def check_filename(given: str | None) -> str:
 
 def file_object(ident: str, created: float, expires: float | None, facts: dict[str, Any]) -> dict[str, Any]:
     """A file as clients see it; ``facts`` has bytes, filename and purpose."""
-    return {
+    shown = {
         "id": ident,
         "object": "file",
         "bytes": facts["bytes"],
         "created_at": int(created),
-        "expires_at": None if expires is None else int(expires),
         "filename": facts["filename"],
         "purpose": facts["purpose"],
         "status": "processed",
-        "status_details": None,
     }
+    return shown if expires is None else {**shown, "expires_at": int(expires)}
