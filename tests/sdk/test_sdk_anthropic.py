@@ -109,7 +109,18 @@ def test_an_answer_that_was_begun_is_continued(client: anthropic.Anthropic) -> N
     assert message.stop_reason == "stop_sequence"
 
 
-def test_filling_the_cache_only(client: anthropic.Anthropic) -> None:
+def test_why_an_answer_stopped(client: anthropic.Anthropic) -> None:
+    count: Any = [{"role": "user", "content": "Count: one two three four five"}]
+    ask: Any = {"model": SMOL, "messages": count, **GREEDY}
+    stopped = client.messages.create(**ask, max_tokens=50, stop_sequences=["nine", "three"])
+    assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", "three")
+    assert "three" not in stopped.content[0].to_dict()["text"]
+    assert client.messages.create(**ask, max_tokens=3).stop_reason == "max_tokens"
+    full = client.messages.create(**ask, max_tokens=50)
+    assert (full.stop_reason, full.stop_sequence) == ("end_turn", None)
+
+
+def test_filling_the_cache_only_on_a_real_engine(client: anthropic.Anthropic) -> None:
     ask: Any = {"model": QWEN, "messages": [{"role": "user", "content": "Remember this. " * 40}]}
     first = client.messages.create(**ask, max_tokens=0, cache_control={"type": "ephemeral"})
     assert (first.content, first.stop_reason) == ([], "max_tokens")
