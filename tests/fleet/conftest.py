@@ -119,7 +119,8 @@ class Yard:
         self.notes = Notes()
         self.launches: list[Launch] = []
         self.fleet = Fleet(launch=self._launch, connect=TinyEngine, settings=settings, observer=self.notes)
-        self.a, self.b, self.embed = FakeRecipe({}).cards()
+        cards = {str(card.name): card for card in FakeRecipe({}).cards()}
+        self.a, self.b, self.embed = (cards[f"{name}:latest"] for name in ("fake", "fake-b", "fake-embed"))
 
     def _launch(self, card: Card, load: LoadOptions) -> Launch:
         address = str(self.folder / f"{secrets.token_hex(4)}.sock")
