@@ -170,9 +170,9 @@ def constraint(wanted: Format | None, chosen: tools.ToolPlan | None = None) -> d
     return under(tools.schema_of(wanted))
 
 
-BLANK = {"whitespace_pattern": r"( |\n[ \t]{0,24})?"}
-"""A blank, or a new line with its indent, as llama.cpp's own grammars have it: a small model else writes
-blanks until its tokens run out. For llguidance; others skip the key."""
+BLANK = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""JSON on one line: left free, a small model writes blanks until its tokens run out. For llguidance;
+others skip the key."""
 
 
 def under(schema: Mapping[str, Any]) -> dict[str, Any]:
