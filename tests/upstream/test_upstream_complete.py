@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 
-from inhouse.core.errors import BadRequest
+from inhouse.core.errors import BadRequest, EngineError, Unsupported
 from inhouse.core.events import ChoiceEnd, Event, Finished, Started, TextDelta
-from inhouse.core.messages import Sampling
+from inhouse.core.messages import Format, Grammar, Sampling
 from inhouse.core.models import Card, Footprint, ModelName
 from inhouse.core.requests import Complete
 from inhouse.upstream import WorkerEngine
@@ -151,3 +152,35 @@ async def test_several_prompts_and_choices_are_counted_together(double):
     assert isinstance(end, Finished)
     assert (end.usage.prompt_tokens, end.usage.completion_tokens) == (3 + 2, 8)
     assert texts(events) == {0: "tu", 1: "tu", 2: "tu", 3: "tu"}
+
+
+NUMBER = Format("schema", {"type": "integer"})
+
+
+async def test_an_answer_that_is_not_in_its_format_is_no_answer(double):
+    candidates(double, [("so", -1.0)])
+    with pytest.raises(EngineError):
+        await run(double, complete("p", format=NUMBER))
+    assert "json_schema" in double.sent("/completion")[0]
+
+
+async def test_a_schema_looked_at_afterwards_is_tried_again(double):
+    candidates(double, [("so", -1.0)], [("12", -1.0)])
+    events = await run(double, complete("p", format=dataclasses.replace(NUMBER, after=True)))
+    assert texts(events) == {0: "12"}
+    end = events[-1]
+    assert isinstance(end, Finished)
+    assert end.usage.completion_tokens == 2
+
+
+async def test_a_grammar_is_the_engines_matter(double):
+    candidates(double, [("yes", -1.0)])
+    form = Format("grammar", grammar=Grammar("gbnf", 'root ::= "yes"'))
+    assert texts(await run(double, complete("p", format=form))) == {0: "yes"}
+    assert double.sent("/completion")[0]["grammar"]
+
+
+async def test_an_answer_in_a_format_does_not_begin_with_its_prompt(double):
+    with pytest.raises(Unsupported) as caught:
+        await run(double, complete("p", format=NUMBER, echo=True))
+    assert caught.value.param == "echo"

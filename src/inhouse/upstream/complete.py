@@ -22,7 +22,7 @@ from ..dialects.llamaserver import (
     fim_tokens,
 )
 from ..dialects.llamaserver.sampling import max_tokens
-from . import fit
+from . import fit, verify
 from .best import best, widened
 from .chat import totals
 from .http import Link, decoder_for
@@ -51,9 +51,22 @@ class _Sum:
         )
 
 
-async def run(link: Link, card: Card, request: Complete) -> AsyncGenerator[Event, None]:
-    """The events of a completion; choice ``index`` is prompt * n + i."""
+def run(link: Link, card: Card, request: Complete) -> AsyncGenerator[Event, None]:
+    """The events of a completion; choice ``index`` is prompt * n + i.
+
+    Raises Unsupported and BadRequest, naming the field, ContextExceeded, and EngineError when an answer
+    does not satisfy its schema.
+    """
     _check(request, card)
+    wanted = request.format
+    if wanted is None or wanted.kind == "grammar":
+        return _run(link, card, request)
+    if wanted.after and wanted.kind == "schema":
+        return verify.after(lambda one: _run(link, card, one), request, wanted)
+    return verify.enforced(_run(link, card, request), wanted)
+
+
+async def _run(link: Link, card: Card, request: Complete) -> AsyncGenerator[Event, None]:
     total = _Sum()
     choosy = request.best_of is not None and request.best_of > request.n
     for number, prompt in enumerate(request.prompts):
@@ -74,6 +87,10 @@ def _check(request: Complete, card: Card) -> None:
             "Log-probabilities of the prompt cannot be given.",
             hint="Use logprobs without echo.",
             param="logprobs",
+        )
+    if request.echo and request.format is not None:
+        raise Unsupported(
+            "An answer in a format cannot begin with its prompt.", hint="Leave echo out.", param="echo"
         )
     if request.suffix is not None and "insert" not in card.capabilities:
         raise Unsupported(

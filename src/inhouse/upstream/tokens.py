@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from ..core.events import ChoiceEnd, Event, Finished, Rendered, Started, TextDelta, Tokens
-from ..core.messages import Image
 from ..core.models import Card
 from ..core.requests import Detokenize, Render, Tokenize
 from ..core.usage import Timings, Usage
-from ..dialects.llamaserver import check_ids, template_fields
+from ..dialects.llamaserver import check_ids
 from ..dialects.llamaserver.embed import spelled
 from ..dialects.llamaserver.tokens import PATH, decode_pieces, encode_pieces
 from ..dialects.llamaserver.tools import plan
+from . import prompt
 from .http import Link
 
 
@@ -41,17 +41,16 @@ async def render(link: Link, card: Card, request: Render) -> AsyncGenerator[Even
     Raises BadRequest where the model's template refuses the conversation.
     """
     chat = request.chat
-    prompt = chat.prompt
-    if prompt is None:
-        prompt = await link.render(template_fields(chat, card, plan(chat, card)))
     before = chat.context or ()
     check_ids(before, card, "context")
-    ids, pieces = await _pieces(link, prompt, special=not before, control=True)
+    rendering = await prompt.render(link, card, chat, plan(chat, card))
+    ids, pieces = await _pieces(link, rendering.text, special=not before, control=True)
+    if rendering.ids is not None:  # without a second beginning of the text
+        ids, pieces = ids[-len(rendering.ids) :], pieces[-len(rendering.ids) :]
     yield Started()
-    yield Rendered(prompt, sum(isinstance(part, Image) for m in chat.messages for part in m.parts))
-    if before:
-        ids, pieces = (*before, *ids), ()
-    yield Tokens(ids, pieces if request.pieces else (), link.launch.context_length)
+    yield Rendered(rendering.text, len(rendering.images))
+    ids = (*before, *ids)
+    yield Tokens(ids, pieces if request.pieces and not before else (), link.launch.context_length)
     yield Finished(Usage(len(ids)), Timings())
 
 
