@@ -168,7 +168,7 @@ def test_formats():
     described = {"type": "json_schema", "name": "n", "schema": SCHEMA}
     made = order(text={"format": described})
     assert made.chat.format == Format("schema", SCHEMA, param="text.format.schema")
-    assert made.echo["text"]["format"] == {**described, "description": None, "strict": True}
+    assert made.echo["text"]["format"] == {**described, "strict": True}
     after = order(text={"format": {**described, "enforcement": "after"}}).chat.format
     assert after is not None
     assert after.after

@@ -225,11 +225,7 @@ def _format(wanted: Fields) -> tuple[Format | None, dict[str, Any]]:
         missing(wanted.at("schema"), "a JSON Schema object")
     check_schema(schema, wanted.at("schema"))
     after = wanted.choice("enforcement", "decoding", "after") == "after"
-    shown = {
-        "type": "json_schema",
-        "name": name,
-        "description": wanted.text("description"),
-        "schema": schema,
-        "strict": wanted.flag("strict", True),
-    }
+    shown = {"type": "json_schema", "name": name, "schema": schema, "strict": wanted.flag("strict", True)}
+    if (description := wanted.text("description")) is not None:
+        shown["description"] = description
     return Format("schema", schema, after=after, param="text.format.schema"), shown

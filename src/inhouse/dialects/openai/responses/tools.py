@@ -145,7 +145,9 @@ def _custom(
     }
     description = item.text("description")
     tool = Tool(within(namespace, name), description or "", parameters, True)
-    echo = {"type": "custom", "name": name, "description": description, "format": shown}
+    echo: dict[str, Any] = {"type": "custom", "name": name, "format": shown}
+    if description is not None:
+        echo["description"] = description
     return [(tool, Offer(name, namespace, custom=True), item.at("name"))], echo
 
 
