@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "workshop": {"core", "engines", "store"},
     "compose": {
         "core", "dialects", "router", "ledger", "store", "machine", "engines", "fleet", "upstream", "catalog",
-        "runtime", "server", "config", "workshop", "net", "archive", "attachments", "prepare",
+        "runtime", "server", "server.manage", "config", "workshop", "net", "archive", "attachments", "prepare",
     },
 }  # fmt: skip
 LAZY = {"engines/registry.py", "cli"}

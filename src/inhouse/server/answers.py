@@ -75,12 +75,16 @@ async def json(scope: Scope, send: Send, value: object, *, status: int = 200) ->
 async def error(scope: Scope, send: Send, answer: ErrorAnswer) -> None:
     """Send a dialect's error."""
     headers = [(k.encode(), v.encode()) for k, v in answer.headers]
-    await whole(scope, send, answer.body, status=answer.status, headers=headers)
+    info: Info = scope["inhouse"]
+    # Codecs know no ids; Anthropic's errors have a place for one.
+    named = b'"request_id":"%b"' % info.caller.request_id.encode()
+    body = answer.body.replace(b'"request_id":null', named, 1)
+    await whole(scope, send, body, status=answer.status, headers=headers)
 
 
 async def refuse(scope: Scope, send: Send, refusal: HttpError) -> None:
     """Send a refusal of the HTTP layer in the shape of the API the path belongs to."""
-    if scope["path"].startswith("/v1/messages"):
+    if scope["path"].startswith("/v1/messages") or header(scope, b"anthropic-version"):
         kind = _ANTHROPIC.get(
             refusal.status, "invalid_request_error" if refusal.status < 500 else "api_error"
         )

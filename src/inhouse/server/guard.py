@@ -152,7 +152,7 @@ class Guard:
         info.headers += [
             (b"access-control-allow-origin", origin.encode("latin-1")),
             (b"vary", b"origin"),
-            (b"access-control-expose-headers", b"x-request-id, x-inhouse-warning"),
+            (b"access-control-expose-headers", b"x-request-id, request-id, retry-after, x-inhouse-warning"),
         ]
 
     async def _preflight(self, scope: Scope, send: Send) -> None:
