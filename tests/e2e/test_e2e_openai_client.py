@@ -383,3 +383,16 @@ def test_errors_are_those_of_the_client(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError) as bad:
         client.chat.completions.create(model="fake", messages=HI, temperature=3)
     assert (bad.value.type, bad.value.param) == ("invalid_request_error", "temperature")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_completion_that_cannot_be_kept_is_answered_with_a_warning(tmp_path: Any, stream: bool) -> None:
+    with serving(tmp_path, INHOUSE_ENGINE="fake", INHOUSE_KEEP_MAX="100") as running:
+        answer = running.chat("hi", store=True, stream=stream)
+        assert answer.status == 200
+        if stream:
+            assert b': warning {"code":"not_stored"' in answer.body
+            assert answer.events[-1] == "[DONE]"
+        else:
+            assert answer.json["warnings"][0]["code"] == "not_stored"
+        assert running.ask("GET", "/v1/chat/completions").json["data"] == []
