@@ -2,43 +2,74 @@
 
 from __future__ import annotations
 
+import functools
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ..core.errors import BadRequest, Unsupported
 from ..core.messages import Format, Grammar, Tool
-from . import llg
+from . import llg, native
+from .gbnf import BadGrammar, check_gbnf
 from .schema import Impossible, Inexpressible, rewrite
 from .validate import Validator
 
-AFTER = 'Send "enforcement": "after" with the schema to have the answer validated afterwards instead.'
+AFTER = 'Send "enforcement": "after" beside the schema to have the whole answer validated instead.'
+MAX_LARK = 64 * 1024
+MAX_REGEX = 8 * 1024
+MAX_WRITTEN = 1024 * 1024
+"""Bytes of a rewritten schema."""
 
 
 def check(format: Format, grammars: frozenset[str]) -> Format:
-    """The format as the engine gets it.
+    """The format as the engine gets it: a schema in words that it enforces, at times narrower than asked,
+    never wider.
 
-    ``grammars`` are the notations of the engine (``Launch.grammars``). Blocking for milliseconds:
-    call it in a thread. Raises Unsupported or BadRequest naming ``format.param``.
+    ``grammars`` are the notations of the engine (``Launch.grammars``). Blocking for milliseconds: call it
+    in a thread. With ``format.after`` what cannot be enforced is left out. Raises Unsupported or
+    BadRequest naming ``format.param``.
     """
     if format.kind == "json":
         return replace(format, schema={"type": "object"})
     if format.kind == "grammar" and format.grammar is not None:
         _check_grammar(format.grammar, grammars, format.param)
         return format
-    return replace(format, schema=_enforceable(format.schema or {}, format))
+    schema = format.schema or {}
+    Validator(schema, format.param)
+    try:
+        return replace(format, schema=_written(json.dumps(schema), "lark" in grammars))
+    except Inexpressible as reason:
+        if format.after:
+            return replace(format, schema=_loosened(schema, "lark" in grammars))
+        raise Unsupported(
+            f"Invalid value for '{format.param}': the schema cannot be enforced because of {reason}.",
+            hint=f"Leave that out. {AFTER}",
+            param=format.param,
+        ) from None
+    except Impossible:
+        raise BadRequest(
+            f"Invalid value for '{format.param}': no value is valid under the schema.",
+            hint="Look for requirements that contradict each other.",
+            param=format.param,
+        ) from None
 
 
-def check_tools(tools: Sequence[Tool], grammars: frozenset[str], param: str) -> tuple[Tool, ...]:
-    """Tools with parameter schemas as the engine gets them, for calls that are forced.
+def check_tools(
+    tools: Sequence[Tool], grammars: frozenset[str], param: str, *, forced: bool = True
+) -> tuple[Tool, ...]:
+    """Tools with their parameter schemas as the engine gets them when calls are forced.
 
-    Raises Unsupported naming the tool whose arguments cannot be enforced.
+    ``forced`` (tool_choice required, or a named tool): a schema that cannot be enforced is refused as
+    ``check`` does, naming the tool's field below ``param``. Otherwise it is loosened, and the arguments
+    are to be validated afterwards against the tool's own schema.
     """
     out = []
     for at, tool in enumerate(tools):
         path = f"{param}[{at}].function.parameters"
-        checked = check(Format("schema", tool.parameters or {"type": "object"}, param=path), grammars)
-        out.append(replace(tool, parameters=checked.schema or {}))
+        asked = Format("schema", tool.parameters or {"type": "object"}, after=not forced, param=path)
+        out.append(replace(tool, parameters=check(asked, grammars).schema or {}))
     return tuple(out)
 
 
@@ -48,64 +79,84 @@ def engine_grammar(grammar: Grammar) -> str:
         return grammar.text
     if grammar.kind == "lark":
         return grammar.text if grammar.text.startswith("%llguidance") else llg.HEADER + grammar.text
-    return f"{llg.HEADER}start: /{grammar.text.replace('/', chr(92) + '/')}/\n"
+    return _regex(grammar.text)
 
 
 def relaxed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema that every valid value satisfies and that can be enforced."""
-    for attempt in (rewrite_lenient, _outline):
-        try:
-            found = attempt(schema)
-        except Inexpressible:
-            continue
-        if not llg.schema_problem(found):
-            return found
-    return {}
+    """A schema without the keywords that cannot be enforced, for an engine with llguidance."""
+    return _loosened(schema, True)
 
 
-def rewrite_lenient(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return rewrite(schema, lenient=True).schema
+@functools.lru_cache(64)
+def _written(schema: str, lark: bool) -> dict[str, Any]:
+    return _enforced(rewrite(json.loads(schema)).schema, lark)
 
 
-def _outline(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": schema["type"]} if "type" in schema else {}
-
-
-def _enforceable(schema: Mapping[str, Any], format: Format) -> dict[str, Any]:
-    Validator(schema, format.param)
-    try:
-        found = rewrite(schema).schema
-    except Inexpressible as reason:
-        raise _refusal(format.param, str(reason), "") from None
-    except Impossible:
-        raise BadRequest(
-            f"Invalid value for '{format.param}': no value is valid under the schema.", param=format.param
-        ) from None
-    problem = llg.schema_problem(found)
-    if problem:
-        raise _refusal(format.param, "it does not compile", problem)
+def _enforced(found: dict[str, Any], lark: bool) -> dict[str, Any]:
+    if not lark:
+        found = native.convert(found)
+    text = json.dumps(found)
+    if len(text) > MAX_WRITTEN:
+        raise Inexpressible("schema", "it becomes too large")
+    if lark and (problem := llg.schema_problem(found)):
+        raise Inexpressible(_keyword(problem))
     return found
 
 
-def _refusal(param: str, why: str, detail: str) -> Unsupported:
-    return Unsupported(
-        f"Invalid value for '{param}': the schema cannot be enforced: {why}.",
-        hint=AFTER,
-        param=param,
-        detail=detail,
-    )
+def _keyword(problem: str) -> str:
+    """The part of a schema that llguidance's message speaks of."""
+    known = {"patternProperty": "patternProperties", "regex": "pattern", "minProperties": "minProperties"}
+    return next((word for mark, word in known.items() if mark in problem), "its size")
+
+
+def _loosened(schema: Mapping[str, Any], lark: bool) -> dict[str, Any]:
+    try:
+        return _enforced(rewrite(schema, lenient=True).schema, lark)
+    except (Inexpressible, Impossible):
+        kind = schema.get("type")
+        return {"type": kind} if isinstance(kind, str) else {}
+
+
+def _regex(pattern: str) -> str:
+    escaped = pattern.replace("\\/", "/").replace("/", "\\/").replace("\n", "\\n").replace("\r", "\\r")
+    return f"{llg.HEADER}start: /{escaped}/\n"
 
 
 def _check_grammar(grammar: Grammar, grammars: frozenset[str], param: str) -> None:
-    wanted = "gbnf" if grammar.kind == "gbnf" else "lark"
-    if wanted not in grammars:
+    if ("gbnf" if grammar.kind == "gbnf" else "lark") not in grammars:
         raise Unsupported(
             f"Invalid value for '{param}': this engine has no {grammar.kind} grammars.",
             hint="Use a GBNF grammar or a JSON Schema.",
             param=param,
         )
-    problem = "" if wanted == "gbnf" else llg.lark_problem(engine_grammar(grammar))
+    problem = _gbnf_problem(grammar.text) if grammar.kind == "gbnf" else _lark_problem(grammar)
     if problem:
         raise BadRequest(
-            f"Invalid value for '{param}': the grammar is not valid.", param=param, detail=problem
+            f"Invalid value for '{param}': {problem}.",
+            hint="Try the grammar with a small example first.",
+            param=param,
         )
+
+
+def _gbnf_problem(text: str) -> str:
+    try:
+        check_gbnf(text)
+    except BadGrammar as error:
+        return str(error)
+    return ""
+
+
+_OPTIONS = re.compile(r"%llguidance\s*(?!\{\s*\})")
+"""Options of the engine are the operator's: one of them lets broken UTF-8 through."""
+
+
+def _lark_problem(grammar: Grammar) -> str:
+    most = MAX_REGEX if grammar.kind == "regex" else MAX_LARK
+    if len(grammar.text.encode("utf-8", "replace")) > most:
+        return f"it is larger than {most // 1024} KiB"
+    if not grammar.text.strip():
+        return "it is empty"
+    if grammar.kind == "lark" and _OPTIONS.search(grammar.text):
+        return "it sets options with %llguidance"
+    problem = llg.lark_problem(engine_grammar(grammar))
+    return f"the {grammar.kind} is not valid: {problem.strip().splitlines()[0][:120]}" if problem else ""

@@ -6,8 +6,9 @@ that combines (allOf, anyOf, oneOf, not, if, dependencies, references) into plai
 into words; ``build`` puts them together. A rewritten schema may be narrower than the original, never wider.
 """
 
+from .alternatives import EVERY_KEY
 from .build import Rewritten, rewrite
 from .errors import Impossible, Inexpressible
 from .source import Source
 
-__all__ = ["Impossible", "Inexpressible", "Rewritten", "Source", "rewrite"]
+__all__ = ["EVERY_KEY", "Impossible", "Inexpressible", "Rewritten", "Source", "rewrite"]

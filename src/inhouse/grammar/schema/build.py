@@ -9,19 +9,13 @@ from typing import Any
 from . import arrays, objects, scalars
 from .alternatives import Alternative, Plain
 from .errors import Impossible, Inexpressible, TooComplex
-from .expand import Expander, Flat
+from .expand import FRAMES, IN_PLACE, WORDS, Expander, Flat
 from .made import KINDS, kind_of
 from .source import Source
 
 MAX_STATES = 4_000
 MAX_DEPTH = 4
-_MEANING = frozenset(
-    "type enum const allOf anyOf oneOf not if $ref $dynamicRef $recursiveRef minimum maximum exclusiveMinimum "
-    "exclusiveMaximum multipleOf minLength maxLength pattern format contentEncoding contentMediaType minItems "
-    "maxItems uniqueItems contains items prefixItems additionalItems unevaluatedItems required minProperties "
-    "maxProperties properties patternProperties additionalProperties propertyNames dependencies "
-    "dependentRequired dependentSchemas unevaluatedProperties".split()
-)
+_MEANING = frozenset().union(*WORDS.values(), *FRAMES.values(), IN_PLACE)
 
 
 @dataclass(frozen=True)
@@ -38,6 +32,7 @@ class Builder(Expander):
     def __init__(self, source: Source, *, lenient: bool = False) -> None:
         super().__init__(source, lenient=lenient)
         self._states: dict[tuple[int, ...], int] = {}
+        self._sets: list[tuple[int, ...]] = []
         self._pending: list[tuple[int, ...]] = []
         self._alternatives: dict[int, list[Alternative]] = {}
         self._dead: dict[tuple[tuple[int, ...], str], bool] = {}
@@ -53,6 +48,7 @@ class Builder(Expander):
         found = self._states.get(goals)
         if found is None:
             found = self._states[goals] = len(self._states)
+            self._sets.append(goals)
             self._pending.append(goals)
             if found > MAX_STATES:
                 raise TooComplex("schema", "is too large")
@@ -79,7 +75,7 @@ class Builder(Expander):
 
     def dead_state(self, state: int) -> bool:
         """The same for a numbered set."""
-        return any(number == state and self.dead(goals) for goals, number in self._states.items())
+        return self.dead(self._sets[state])
 
     def listed(self, goals: tuple[int, ...]) -> list[Any] | None:
         """All values that fit, where they are few and scalar."""
@@ -201,7 +197,8 @@ def _values(schema: dict[str, Any]) -> list[Any] | None:
         return list(schema["enum"])
     if "const" in schema:
         return [schema["const"]]
-    return {"null": [None], "boolean": [True, False]}.get(schema.get("type", ""))
+    listed: dict[str, list[Any]] = {"null": [None], "boolean": [True, False]}
+    return listed.get(schema.get("type", ""))
 
 
 def _same(one: Any, other: Any) -> bool:

@@ -13,7 +13,7 @@ MAX_STATES = 120
 MAX_TEXT = 8_000
 MAX_COUNTED = 64
 """Repetitions up to here: each count is a state."""
-MAX_SECONDS = 0.15
+MAX_SECONDS = 0.1
 """Of this thread's own time."""
 NEVER = Chars(())
 EMPTY = Cat(())

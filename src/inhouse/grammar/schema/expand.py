@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .errors import Inexpressible, TooComplex
@@ -35,10 +35,18 @@ FRAMES: dict[str, frozenset[str]] = {
     "array": frozenset({"items", "prefixItems", "additionalItems", PREFIX, TAIL}),
     "object": frozenset({"properties", "patternProperties", "additionalProperties"}),
 }
+COUNTS = frozenset({"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"})
 _UNEVALUATED = {"array": "unevaluatedItems", "object": "unevaluatedProperties"}
 _LATER = frozenset({"anyOf", "oneOf", "not", "if"})
 _DEPENDENT = frozenset({"dependencies", "dependentRequired", "dependentSchemas"})
 _REFS = ("$ref", "$dynamicRef", "$recursiveRef")
+IN_PLACE = (
+    frozenset({"type", "enum", "const", "allOf", FORBID})
+    | _LATER
+    | _DEPENDENT
+    | frozenset((*_REFS, *_UNEVALUATED.values()))
+)
+"""Keywords that speak of a value whatever its type."""
 
 
 @dataclass
@@ -56,12 +64,16 @@ class Flat:
 
     def copy(self, *more: Any) -> Flat:
         """The same, with ``more`` schemas that must hold."""
-        words = {key: list(values) for key, values in self.words.items()}
-        values = None if self.values is None else list(self.values)
-        return Flat(
-            self.kind, [*self.todo, *more], list(self.later), dict(self.goals), words, list(self.frames), values,
-            list(self.forbidden),
-        )  # fmt: skip
+        return replace(
+            self,
+            todo=[*self.todo, *more],
+            later=list(self.later),
+            goals=dict(self.goals),
+            words={key: list(values) for key, values in self.words.items()},
+            frames=list(self.frames),
+            values=None if self.values is None else list(self.values),
+            forbidden=list(self.forbidden),
+        )
 
 
 class Expander:
@@ -72,6 +84,7 @@ class Expander:
         self.lenient = lenient
         self.steps = 0
         self._until = time.thread_time() + MAX_SECONDS
+        self._tagged: dict[int, dict[str, frozenset[str]]] = {}
         self._disjoint: dict[tuple[str, int, int], bool] = {}
 
     def contradicts(self, flat: Flat) -> bool:
@@ -133,7 +146,9 @@ class Expander:
                 if not self._fits(flat, value):
                     return False
             elif key in FRAMES.get(flat.kind, ()):
-                framed = framed or flat.frames.append(node) is None
+                if not framed:
+                    flat.frames.append(node)
+                framed = True
             elif not self._take(flat, key, value, node):
                 return False
         return True
@@ -160,7 +175,7 @@ class Expander:
         if key.startswith("exclusive") and isinstance(value, bool):
             base = node.get("minimum" if key == "exclusiveMinimum" else "maximum")
             return base if value else None
-        return value
+        return int(value) if key in COUNTS else value  # 2.0 counts as 2
 
     def _target(self, node: Mapping[str, Any], key: str) -> Any:
         if key == "$ref" or (key == "$recursiveRef" and self.source.root.get("$recursiveAnchor") is None):
@@ -236,10 +251,38 @@ class Expander:
         """Whether no value is valid under both, as far as can be seen."""
         a, b = sorted((self.source.number(one), self.source.number(other)))
         found = self._disjoint.get((kind, a, b))
+        if found is None and self._tagged_apart(one, other):
+            found = self._disjoint[kind, a, b] = kind == "object"
         if found is None:
             self._disjoint[kind, a, b] = False  # while asking: recursion
             found = self._disjoint[kind, a, b] = self._empty(Flat(kind, [one, other]))
         return found
+
+    def _tagged_apart(self, one: Any, other: Any) -> bool:
+        """The usual case, quickly: both are objects that must have a property of different constants."""
+        tags = self._tags(other)
+        return any(name in tags and not values & tags[name] for name, values in self._tags(one).items())
+
+    def _tags(self, node: Any) -> dict[str, frozenset[str]]:
+        number = self.source.number(node)
+        if number not in self._tagged:
+            self._tagged[number] = {}  # while asking: recursion
+            self._tagged[number] = self._find_tags(node)
+        return self._tagged[number]
+
+    def _find_tags(self, node: Any) -> dict[str, frozenset[str]]:
+        if not isinstance(node, Mapping):
+            return {}
+        if "$ref" in node:
+            return self._tags(self._target(node, "$ref"))
+        out: dict[str, frozenset[str]] = {}
+        for name in node.get("required", ()) if node.get("type") == "object" else ():
+            part = node.get("properties", {}).get(name)
+            if isinstance(part, Mapping) and ("const" in part or "enum" in part):
+                values = part.get("enum", [part.get("const")])
+                if all(isinstance(value, str) for value in values):
+                    out[name] = frozenset(values)
+        return out
 
     def _empty(self, flat: Flat) -> bool:
         try:

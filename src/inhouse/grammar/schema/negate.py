@@ -33,8 +33,9 @@ _BY_KIND: dict[str, tuple[str, ...]] = {
         "unevaluatedItems", PREFIX, TAIL,
     ),
     "object": (
-        "required", "minProperties", "maxProperties", "properties", "patternProperties", "additionalProperties",
-        "propertyNames", "dependencies", "dependentRequired", "dependentSchemas", "unevaluatedProperties",
+        "required", "minProperties", "maxProperties", "properties", "patternProperties",
+        "additionalProperties", "propertyNames", "dependencies", "dependentRequired",
+        "dependentSchemas", "unevaluatedProperties",
     ),
 }  # fmt: skip
 _LESS = {"minLength": "maxLength", "minItems": "maxItems", "minProperties": "maxProperties"}
@@ -117,9 +118,9 @@ class Opposite:
 
     def _word(self, key: str, value: Any, node: Mapping[str, Any]) -> None:
         if key in _LESS:
-            self.choices += [[{_LESS[key]: value - 1}]] if value else []
+            self.choices += [[{_LESS[key]: int(value) - 1}]] if value else []
         elif key in _MORE:
-            self.choices.append([{_MORE[key]: value + 1}])
+            self.choices.append([{_MORE[key]: int(value) + 1}])
         elif key in _BOUNDS:
             self._bound(key, value, node)
         elif key == "pattern":

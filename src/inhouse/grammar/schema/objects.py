@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from itertools import combinations
+from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
 from . import dfa, scalars
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     from .build import Builder
 
 MAX_CHOICES = 64
+MAX_OVERLAPPING = 4
 Named = list[tuple[str, int, bool]]
 
 
@@ -57,15 +57,12 @@ def close(builder: Builder, flat: Flat) -> list[Alternative]:
 
 def _keyed(builder: Builder, flat: Flat, names: list[str]) -> list[tuple[str, int]]:
     patterns = list(dict.fromkeys(p for frame in flat.frames for p in frame.get("patternProperties", {})))
-    regions: list[tuple[Node | None, list[Any]]] = [
-        (whole(pattern), [part for frame in flat.frames for part in _of_pattern(frame, pattern)])
-        for pattern in patterns
-    ]
-    rest = [frame["additionalProperties"] for frame in flat.frames if "additionalProperties" in frame]
+    regions = [(node, _of_region(flat, chosen)) for node, chosen in _regions(tuple(patterns))]
+    rest = _of_region(flat, ())
     if not patterns:
         regions.append((ANY, rest))
     elif not builder.dead(builder.goals(rest)):
-        regions.append((dfa.neither(tuple(node for node, _ in regions if node)), rest))
+        regions.append((dfa.neither(tuple(map(whole, patterns))), rest))
     fits = _name_rules(builder, flat)
     out: list[tuple[str, int]] = []
     for node, nodes in regions:
@@ -80,11 +77,31 @@ def _keyed(builder: Builder, flat: Flat, names: list[str]) -> list[tuple[str, in
     return out
 
 
-def _of_pattern(frame: Mapping[str, Any], pattern: str) -> list[Any]:
-    patterns = frame.get("patternProperties", {})
-    if pattern in patterns:
-        return [patterns[pattern]]
-    return [frame["additionalProperties"]] if "additionalProperties" in frame else []
+def _regions(patterns: tuple[str, ...]) -> list[tuple[Node | None, tuple[str, ...]]]:
+    """Expressions that no name matches two of, each with the patterns that its names match."""
+    nodes = tuple(map(whole, patterns))
+    if all(dfa.both(pair) is None for pair in combinations(nodes, 2)):
+        return [(node, (pattern,)) for node, pattern in zip(nodes, patterns, strict=True)]
+    if len(patterns) > MAX_OVERLAPPING:
+        raise Inexpressible("patternProperties", f"has more than {MAX_OVERLAPPING} patterns that overlap")
+    out: list[tuple[Node | None, tuple[str, ...]]] = []
+    for hits in product((True, False), repeat=len(patterns)):
+        if any(hits):
+            chosen = tuple(pattern for pattern, hit in zip(patterns, hits, strict=True) if hit)
+            out.append((dfa.combine(nodes, hits.__eq__), chosen))
+    return out
+
+
+def _of_region(flat: Flat, chosen: tuple[str, ...]) -> list[Any]:
+    """The schemas of properties whose names match exactly the ``chosen`` patterns and are not listed."""
+    out: list[Any] = []
+    for frame in flat.frames:
+        patterns = frame.get("patternProperties", {})
+        found = [patterns[pattern] for pattern in chosen if pattern in patterns]
+        if not found and "additionalProperties" in frame:
+            found = [frame["additionalProperties"]]
+        out += found
+    return out
 
 
 def _name_rules(builder: Builder, flat: Flat) -> Node | None:

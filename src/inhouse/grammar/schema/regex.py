@@ -79,10 +79,10 @@ def complement(ranges: Ranges) -> Ranges:
 _DIGIT: Ranges = ((48, 57),)
 _WORD: Ranges = ((48, 57), (65, 90), (95, 95), (97, 122))
 _SPACE: Ranges = ((9, 13), (32, 32))
-_WIDE_SPACE = union(
-    [(9, 13), (28, 32), (0x85, 0x85), (0xA0, 0xA0), (0x1680, 0x1680), (0x180E, 0x180E), (0x2000, 0x200A)]
-    + [(0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000), (0xFEFF, 0xFEFF)]
-)
+_WIDE_SPACE: Ranges = (
+    (9, 13), (28, 32), (0x85, 0x85), (0xA0, 0xA0), (0x1680, 0x1680), (0x180E, 0x180E), (0x2000, 0x200A),
+    (0x2028, 0x2029), (0x202F, 0x202F), (0x205F, 0x205F), (0x3000, 0x3000), (0xFEFF, 0xFEFF),
+)  # fmt: skip
 _LINE_ENDS: Ranges = ((10, 10), (13, 13), (0x2028, 0x2029))
 ANY = Rep(Chars(((0, TOP),)), 0, None)
 _CONTROL = {"t": 9, "n": 10, "v": 11, "f": 12, "r": 13, "0": 0}
@@ -163,12 +163,11 @@ class _Reader:
         return Chars(((ord(char), ord(char)),))
 
     def group(self) -> Node:
-        if self.take("?"):
-            if not self.take(":"):
-                name = re.compile(r"P?<[A-Za-z_][A-Za-z0-9_]*>").match(self.text, self.at)
-                if not name:
-                    raise self.fail("looks around or sets flags")
-                self.at = name.end()
+        if self.take("?") and not self.take(":"):
+            name = re.compile(r"P?<[A-Za-z_][A-Za-z0-9_]*>").match(self.text, self.at)
+            if not name:
+                raise self.fail("looks around or sets flags")
+            self.at = name.end()
         node = self.alternation()
         if not self.take(")"):
             raise self.fail("has an open group")

@@ -10,8 +10,8 @@ from . import dfa
 from .errors import Inexpressible
 from .expand import Flat
 from .formats import BASE64, FORMATS
-from .matching import holds
 from .made import MISMATCH
+from .matching import holds
 from .regex import Node, others, whole, write
 
 SAFE = 2**53

@@ -63,6 +63,8 @@ class Source:
         self.draft = draft_of(schema)
         self._numbers: dict[int, int] = {}
         self._nodes: list[Any] = []
+        self._leaves: dict[str, int] = {}
+        self._kept: list[Any] = []  # alive, so that no id comes twice
         self._made: dict[tuple[Any, ...], dict[str, Any]] = {}
         self._bases: dict[int, str] = {}
         self._ids: dict[str, Any] = {}
@@ -70,13 +72,19 @@ class Source:
         self._index(schema)
 
     def number(self, node: Any) -> int:
-        """The number of a part of the schema; the same object has always the same."""
+        """The number of a part of the schema; the same object has always the same, and so have equal
+        ones with nothing inside."""
         if isinstance(node, bool):
             node = _TRUE if node else _FALSE
         found = self._numbers.get(id(node))
         if found is None:
-            found = self._numbers[id(node)] = len(self._nodes)
-            self._nodes.append(node)
+            found = len(self._nodes)
+            if _is_leaf(node):
+                found = self._leaves.setdefault(repr(node), found)
+            self._numbers[id(node)] = found
+            self._kept.append(node)
+            if found == len(self._nodes):
+                self._nodes.append(node)
         return found
 
     def node(self, number: int) -> Any:
@@ -155,6 +163,20 @@ class Source:
             else:
                 return None
         return node
+
+
+def _is_leaf(node: Any) -> bool:
+    if not isinstance(node, Mapping) or len(node) > 8 or "$ref" in node:
+        return False
+    return all(
+        isinstance(value, str | int | float | None)
+        or (isinstance(value, list) and not any(map(_nested, value[:50])))
+        for value in node.values()
+    ) and not any(isinstance(value, list) and len(value) > 50 for value in node.values())
+
+
+def _nested(value: Any) -> bool:
+    return isinstance(value, dict | list)
 
 
 _TRUE: dict[str, Any] = {}
