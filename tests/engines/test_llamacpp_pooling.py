@@ -21,6 +21,7 @@ class Settings:
     slots: int = 1
     threads: int = 1
     kv_cache_type: str = "f16"
+    prompt_cache: int = 0
     fake: str = ""
 
 

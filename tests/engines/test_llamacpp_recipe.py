@@ -64,6 +64,7 @@ class Settings:
     slots: int = 0
     threads: int = 0
     kv_cache_type: str = "f16"
+    prompt_cache: int = 0
     fake: str = ""
 
 
@@ -95,6 +96,7 @@ def test_the_wheel_is_started_by_our_worker_with_a_whole_order() -> None:
         "gpu_layers": -1,
         "mmap": True,
         "memory_limit": 2 * found.memory + RUNAWAY,
+        "cache_ram_mib": 0,
         "batch": 128,
         "pooling": "last",
         "adapters": [],
@@ -115,6 +117,21 @@ def test_options_of_the_request_come_before_the_settings() -> None:
     assert told["kv_cache_type"] == "q8_0"
     assert launch(context_length=4096, threads=5).context_length == 4096
     assert order(launch(threads=5))["threads"] == 5
+
+
+def test_prompts_that_lose_their_slot_are_kept_in_memory_that_is_counted() -> None:
+    found = launch(prompt_cache=256 * 2**20)
+    assert order(found)["cache_ram_mib"] == 256
+    assert found.memory == launch().memory + 256 * 2**20
+    assert order(found)["memory_limit"] >= 2 * launch().memory + 256 * 2**20
+
+
+def test_kept_prompts_take_only_what_context_and_slots_leave() -> None:
+    found = launch(prompt_cache=2**50)
+    assert (found.context_length, found.slots) == (launch().context_length, launch().slots)
+    assert ROOM.memory - 2**20 < found.memory <= ROOM.memory
+    embeds = dataclasses.replace(CARD, capabilities=frozenset({"embedding"}))
+    assert order(launch(embeds, prompt_cache=2**30))["cache_ram_mib"] == 0
 
 
 def test_a_smaller_cache_type_needs_less_memory() -> None:

@@ -26,6 +26,7 @@ ORDER: dict[str, Any] = {
     "kv_cache_type": "q8_0",
     "gpu_layers": 0,
     "mmap": True,
+    "cache_ram_mib": 256,
     "batch": 128,
     "pooling": "last",
     "adapters": [],
@@ -45,7 +46,8 @@ def test_the_order_reaches_the_engines_parameters() -> None:
     assert params.cpuparams.n_threads == params.cpuparams_batch.n_threads == 2
     assert params.cache_type_k == params.cache_type_v == xllamacpp.ggml_type.GGML_TYPE_Q8_0
     assert params.pooling_type == xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_LAST
-    assert (params.embedding, params.kv_unified, params.ui, params.cache_ram_mib) == (True, False, False, 0)
+    assert (params.embedding, params.kv_unified, params.ui, params.cache_ram_mib) == (True, False, False, 256)
+    assert not params.cache_idle_slots
     assert params.n_gpu_layers == 0
     assert params.load_mode == xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_AUTO
     assert params.api_keys == []

@@ -34,6 +34,8 @@ llama.cpp's own default, Gemma 3's images have 256 tokens."""
 DRAFT_TOKENS: Final = 4
 """Guesses of a draft model in one go; Ollama's default of ``draft_num_predict``."""
 
+_MIB: Final = 2**20
+
 RUNAWAY = 4 * 2**30
 """Bytes beyond twice the plan that a worker may take before it is stopped."""
 
@@ -106,6 +108,7 @@ class LlamaCpp:
             wanted_slots=tuning.slots or settings.slots,
             kv_bytes=fit.KV_BYTES[kv_type],
         )
+        cache = _prompt_cache(card, settings.prompt_cache, room.memory - plan.memory)
         order = {
             "model": card.weights,
             "address": address,
@@ -117,7 +120,8 @@ class LlamaCpp:
             "gpu_layers": next((n for n in (options.gpu_layers, tuning.gpu_layers) if n is not None), -1),
             "mmap": options.use_mmap is not False,
             # The plan is an estimate: the limit only stops what runs away. The wheel computes on the CPU.
-            "memory_limit": 2 * plan.memory + RUNAWAY,
+            "memory_limit": 2 * plan.memory + cache + RUNAWAY,
+            "cache_ram_mib": cache // _MIB,
         }
         order |= _compute(card, options, room, plan.context_length) | _parts(card)
         worker = "native" if self._found.name == "native" else "llamacpp"
@@ -132,7 +136,7 @@ class LlamaCpp:
             secret=secret,
             slots=plan.slots,
             context_length=plan.context_length,
-            memory=plan.memory,
+            memory=plan.memory + cache,
             build=self.build,
             grammars=self.grammars,
         )
@@ -157,6 +161,13 @@ def _check_format(card: Card) -> None:
             param="model",
         )
     raise BadRequest("llama.cpp runs GGUF models only.", hint="Pull the model as a GGUF file.", param="model")
+
+
+def _prompt_cache(card: Card, wanted: int, free: int) -> int:
+    """Bytes, in whole MiB, for prompts that lost their slot: context and slots come first."""
+    if "completion" not in card.capabilities:
+        return 0
+    return max(0, min(wanted, free)) // _MIB * _MIB
 
 
 def padded(context_length: int) -> int:

@@ -83,6 +83,7 @@ _SWITCHES = (
     ("--no-kv-unified",),
     ("--no-context-shift",),
     ("--offline",),
+    ("--no-cache-idle-slots",),
 )
 """Flags without a value, each with the names it had."""
 
@@ -110,7 +111,7 @@ def arguments(order: Mapping[str, Any], known: frozenset[str]) -> list[str]:
         ("--gpu-layers", str(order["gpu_layers"]) if order["gpu_layers"] >= 0 else None),
         ("--pooling", order["pooling"] or None),
         ("--load-mode", None if order["mmap"] else "none"),
-        ("--cache-ram", "0"),
+        ("--cache-ram", str(order["cache_ram_mib"])),
     ]
     switches = list(_SWITCHES)
     if not order["mmap"] and "--load-mode" not in known:

@@ -44,7 +44,8 @@ def parameters(order: Mapping[str, Any], engine: Any) -> Any:
         params.load_mode = engine.llama_load_mode.LLAMA_LOAD_MODE_NONE
     params.use_jinja = params.endpoint_metrics = params.endpoint_slots = True
     params.ui = False
-    params.cache_ram_mib = 0  # memory that no plan has counted
+    params.cache_ram_mib = order["cache_ram_mib"]  # as much as the plan has counted
+    params.cache_idle_slots = False  # a prompt is kept when it loses its slot, not copied at every request
     params.offline = True
     _add_parts(params, order, engine)
     return params
