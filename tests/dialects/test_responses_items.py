@@ -9,7 +9,7 @@ import pytest
 from dialects.responses_support import composed, order
 from inhouse.core.errors import BadRequest
 from inhouse.core.messages import Image, Message, Reasoning, Remote, Text, ToolCall, ToolResult
-from inhouse.dialects.openai.responses import decode_conversation, decode_items, shown_item
+from inhouse.dialects.openai.responses import decode_conversation, decode_items, renewed, shown_item
 from inhouse.dialects.openai.responses.content import named_files
 from inhouse.dialects.openai.responses.sealed import seal, unseal
 
@@ -206,7 +206,7 @@ def test_what_is_wrong_is_refused_by_its_path(items, param):
 
 
 def test_items_of_a_conversation_get_ids_of_their_own():
-    (item,) = decode_items(b'{"items": [{"id": "msg_theirs", "role": "user", "content": "x"}]}')
+    (item,) = renewed(decode_items(b'{"items": [{"id": "msg_theirs", "role": "user", "content": "x"}]}'))
     assert item["id"].startswith("msg_")
     assert item["id"] != "msg_theirs"
     metadata, items = decode_conversation(b"")

@@ -384,6 +384,21 @@ def test_a_response_tells_what_of_a_conversation_it_saw(client: openai.OpenAI) -
     assert "after" not in following.output_text
 
 
+def test_an_item_can_be_in_two_conversations(client: openai.OpenAI) -> None:
+    one = client.conversations.create(items=[{"role": "user", "content": "shared"}])
+    item = client.conversations.items.list(one.id).data[0].id
+    named: Any = [{"type": "item_reference", "id": item}]
+    two = client.conversations.create(items=named)
+    client.conversations.items.create(two.id, items=named)
+    client.responses.create(
+        model="fake", input=[*named, {"role": "user", "content": say("x")}], conversation=one.id
+    )
+    assert texts(client.conversations.items.list(one.id, order="asc"))[:2] == ["shared", "shared"]
+    assert texts(client.conversations.items.list(two.id)) == ["shared", "shared"]
+    client.conversations.delete(two.id)
+    assert client.conversations.items.retrieve(str(item), conversation_id=one.id).id == item
+
+
 def test_conversations_are_changed_and_deleted(client: openai.OpenAI) -> None:
     made = client.conversations.create()
     assert client.conversations.update(made.id, metadata={"a": "b"}).metadata == {"a": "b"}
@@ -525,6 +540,31 @@ def test_a_server_that_keeps_nothing_says_so(tmp_path: Any) -> None:
             assert "INHOUSE_KEEP" in caught.value.message
         with pytest.raises(openai.BadRequestError):
             client.conversations.create()
+
+
+def test_an_answer_that_cannot_be_kept_is_an_error(tmp_path: Any) -> None:
+    with (
+        serving(tmp_path / "h", INHOUSE_ENGINE="fake", INHOUSE_KEEP_MAX="2k") as server,
+        connect(server) as client,
+    ):
+        with pytest.raises(openai.InternalServerError) as caught:
+            client.responses.create(model="fake", input=fake(tokens=2000))
+        assert caught.value.status_code == 507
+        events = list(client.responses.create(model="fake", input=fake(tokens=2000), stream=True))
+        assert [event.type for event in events[-2:]] == ["error", "response.failed"]
+        assert client.responses.create(model="fake", input=say("x"), store=False).output_text == "x"
+
+
+def test_uploaded_files_are_read(client: openai.OpenAI) -> None:
+    kept = client.files.create(file=("notes.txt", b"The word is plum."), purpose="user_data")
+    parts: Any = [{"type": "input_file", "file_id": kept.id, "filename": "notes.txt"}]
+    asked: Any = [{"role": "user", "content": parts}, {"role": "user", "content": fake(echo=True)}]
+    made = client.responses.create(model="fake", input=asked)
+    assert "The word is plum." in made.output_text
+    parts[0]["file_id"] = "file-nope"
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.responses.create(model="fake", input=asked)
+    assert caught.value.param == "input[0].content[0].file_id"
 
 
 def test_clients_of_the_same_conversation_take_turns(client: openai.OpenAI) -> None:

@@ -14,6 +14,7 @@ from ...dialects.openai.responses import (
     decode_items,
     fresh,
     item_list,
+    renewed,
     shown_item,
 )
 from .. import answers
@@ -40,7 +41,7 @@ async def create(services: Services, scope: Scope, receive: Receive, send: Send)
                 hint="Let it keep things: keep.enabled (INHOUSE_KEEP), or send all items with each response.",
             )
         memory = memory_of(services, caller_of(scope))
-        items = await memory.resolved(items)
+        items = renewed(await memory.resolved(items))
         return _shown(await memory.start_conversation(fresh("conv"), metadata, items))
 
     await answered(scope, send, work())
@@ -88,7 +89,7 @@ async def add_items(services: Services, scope: Scope, receive: Receive, send: Se
         items = decode_items(body)
         kept = await memory.conversation(scope["params"]["id"])
         with services.background.claim(caller.tenant, kept.id):
-            items = await memory.resolved(items)
+            items = renewed(await memory.resolved(items))
             await memory.append(kept.id, items)
         return item_list(items, more=False)
 

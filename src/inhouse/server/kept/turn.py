@@ -12,7 +12,7 @@ from ...config import Config
 from ...core.errors import BadRequest, InhouseError, StoreError
 from ...core.events import Event, Finished
 from ...core.requests import Chat
-from ...dialects.openai.responses import Head, Order, ResponseEncoder, Style
+from ...dialects.openai.responses import Head, Order, ResponseEncoder, Style, renewed
 from .memory import Item, Memory, Stored
 
 log = logging.getLogger("inhouse.server")
@@ -44,6 +44,8 @@ async def composed(memory: Memory, order: Order) -> tuple[Chat, list[Item]]:
         await memory.conversation(order.conversation, "conversation")
         where, earlier = "conversation", await memory.conversation_items(order.conversation)
     fresh = await memory.resolved(order.items, earlier)
+    if order.conversation is not None:
+        fresh = renewed(fresh)
     files = await memory.files([*earlier, *fresh])
     placed = [(f"{where}[{i}]", item) for i, item in enumerate(earlier)]
     placed += [(f"input[{i}]", item) for i, item in enumerate(fresh)]

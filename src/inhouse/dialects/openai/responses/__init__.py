@@ -13,6 +13,7 @@ from .conversations import (
     decode_conversation_update,
     decode_items,
     item_list,
+    renewed,
 )
 from .encoder import ResponseEncoder, Style
 from .errors import render_error
@@ -39,5 +40,6 @@ __all__ = [
     "item_list",
     "named_files",
     "render_error",
+    "renewed",
     "shown_item",
 ]

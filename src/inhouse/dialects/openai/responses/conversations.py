@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ....core.json import parse
 from ...fields import Fields, missing, wrong_value
 from ..hints import read_metadata
-from .items import REFERENCE, kept_input
+from .items import kept_input
 from .names import item_id
 from .requests import read_include
 
 MAX_NEW = 20
 
 
-def _fresh_ids(items: tuple[dict[str, Any], ...]) -> list[dict[str, Any]]:
-    """An item that comes into a conversation gets an id of its own there."""
-    return [item if item["type"] == REFERENCE else {**item, "id": item_id(item["type"])} for item in items]
+def renewed(items: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Items with new ids: what comes into a conversation is not what it was copied from."""
+    return [{**item, "id": item_id(item["type"])} for item in items]
 
 
 def _items(fields: Fields) -> list[dict[str, Any]]:
     fields.items("items", MAX_NEW)
-    return _fresh_ids(kept_input(fields, "items"))
+    return list(kept_input(fields, "items"))
 
 
 def decode_conversation(body: bytes) -> tuple[dict[str, str], list[dict[str, Any]]]:
