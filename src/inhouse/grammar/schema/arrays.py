@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import combinations, permutations
 from typing import TYPE_CHECKING, Any
 
 from .alternatives import Alternative, Items, Plain
 from .errors import Inexpressible
 from .expand import Flat
-from .made import PREFIX, TAIL
+from .made import frame
 
 if TYPE_CHECKING:
     from .build import Builder
@@ -18,16 +17,6 @@ MAX_PERMUTED = 5
 MAX_LISTED = 8
 MAX_SOUGHT = 8
 MAX_COUNT = 10_000
-
-
-def frame(node: Mapping[str, Any], draft: int) -> tuple[list[Any], Any]:
-    """``(first items, all further items)`` as one schema speaks of them."""
-    if PREFIX in node or TAIL in node:
-        return node.get(PREFIX, []), node.get(TAIL, True)
-    items = node.get("items", True)
-    if isinstance(items, list):
-        return items, node.get("additionalItems", True)
-    return (node.get("prefixItems", []) if draft >= 2020 else []), items
 
 
 def close(builder: Builder, flat: Flat) -> list[Alternative]:

@@ -10,7 +10,7 @@ from . import arrays, objects, scalars
 from .alternatives import Alternative, Plain
 from .errors import Impossible, Inexpressible, TooComplex
 from .expand import FRAMES, IN_PLACE, WORDS, Expander, Flat
-from .made import KINDS, kind_of
+from .made import KINDS, frame, kind_of
 from .source import Source
 
 MAX_STATES = 4_000
@@ -100,7 +100,7 @@ class Builder(Expander):
             )
         if flat.kind == "array":
             low = max(flat.words.get("minItems", [0]))
-            frames = [arrays.frame(node, self.source.draft) for node in flat.frames]
+            frames = [frame(node, self.source.draft) for node in flat.frames]
             if low > min(flat.words.get("maxItems", [low])):
                 return True
             places = [[p[at] if at < len(p) else rest for p, rest in frames] for at in range(min(low, 8))]

@@ -122,9 +122,9 @@ def combine(nodes: tuple[Node, ...], accept: Callable[[tuple[bool, ...]], bool])
         at = queue.pop()
         if accept(tuple(nullable(node) for node in at)):
             final.add(states[at])
+        if time.thread_time() > until:
+            raise Inexpressible("pattern", "combines into something too large")
         for letter in letters:
-            if time.thread_time() > until:
-                raise Inexpressible("pattern", "combines into something too large")
             to = tuple(derive(node, letter[0][0]) for node in at)
             if to not in states:
                 if len(states) >= MAX_STATES:

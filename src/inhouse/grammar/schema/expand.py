@@ -17,7 +17,9 @@ from .negate import negations
 from .source import Source
 
 MAX_STEPS = 60_000
-MAX_FLATS = 128
+MAX_FLATS = 600
+Tags = dict[str, frozenset[tuple[str, Any]]]
+"""The values that a required property may have."""
 MAX_SECONDS = 1.0
 """Of this thread's own time."""
 
@@ -84,7 +86,7 @@ class Expander:
         self.lenient = lenient
         self.steps = 0
         self._until = time.thread_time() + MAX_SECONDS
-        self._tagged: dict[int, dict[str, frozenset[str]]] = {}
+        self._tagged: dict[int, Tags] = {}
         self._disjoint: dict[tuple[str, int, int], bool] = {}
 
     def contradicts(self, flat: Flat) -> bool:
@@ -111,7 +113,7 @@ class Expander:
 
     def _step(self) -> None:
         self.steps += 1
-        if self.steps > MAX_STEPS or time.thread_time() > self._until:
+        if self.steps > MAX_STEPS or (self.steps % 64 == 0 and time.thread_time() > self._until):
             raise TooComplex("schema", "is too large")
 
     def _grow(self, flat: Flat) -> Iterator[Flat]:
@@ -221,6 +223,7 @@ class Expander:
             yield from self._not(flat, node["not"])
 
     def _one_of(self, flat: Flat, options: list[Any]) -> Iterator[Flat]:
+        options = [option for option in options if not self._apart(flat.kind, option, True)]
         for i, option in enumerate(options):
             rivals = [
                 opposite(self.source, other)
@@ -249,7 +252,8 @@ class Expander:
 
     def _apart(self, kind: str, one: Any, other: Any) -> bool:
         """Whether no value is valid under both, as far as can be seen."""
-        a, b = sorted((self.source.number(one), self.source.number(other)))
+        a, b = self.source.number(one), self.source.number(other)
+        a, b = min(a, b), max(a, b)
         found = self._disjoint.get((kind, a, b))
         if found is None and self._tagged_apart(one, other):
             found = self._disjoint[kind, a, b] = kind == "object"
@@ -263,25 +267,26 @@ class Expander:
         tags = self._tags(other)
         return any(name in tags and not values & tags[name] for name, values in self._tags(one).items())
 
-    def _tags(self, node: Any) -> dict[str, frozenset[str]]:
+    def _tags(self, node: Any) -> Tags:
         number = self.source.number(node)
         if number not in self._tagged:
             self._tagged[number] = {}  # while asking: recursion
             self._tagged[number] = self._find_tags(node)
         return self._tagged[number]
 
-    def _find_tags(self, node: Any) -> dict[str, frozenset[str]]:
+    def _find_tags(self, node: Any) -> Tags:
         if not isinstance(node, Mapping):
             return {}
         if "$ref" in node:
             return self._tags(self._target(node, "$ref"))
-        out: dict[str, frozenset[str]] = {}
+        out: Tags = {}
         for name in node.get("required", ()) if node.get("type") == "object" else ():
             part = node.get("properties", {}).get(name)
             if isinstance(part, Mapping) and ("const" in part or "enum" in part):
                 values = part.get("enum", [part.get("const")])
-                if all(isinstance(value, str) for value in values):
-                    out[name] = frozenset(values)
+                kinds = [kind_of(value) for value in values]
+                if not {"array", "object"} & set(kinds):
+                    out[name] = frozenset(zip(kinds, values, strict=True))
         return out
 
     def _empty(self, flat: Flat) -> bool:

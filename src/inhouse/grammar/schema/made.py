@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .source import Source
@@ -79,3 +80,13 @@ def constant(source: Source, value: list[Any] | dict[str, Any]) -> dict[str, Any
             "properties": {key: {"enum": [part]} for key, part in value.items()},
         },
     )  # fmt: skip
+
+
+def frame(node: Mapping[str, Any], draft: int) -> tuple[list[Any], Any]:
+    """``(first items, all further items)`` as one schema speaks of them."""
+    if PREFIX in node or TAIL in node:
+        return node.get(PREFIX, []), node.get(TAIL, True)
+    items = node.get("items", True)
+    if isinstance(items, list):
+        return items, node.get("additionalItems", True)
+    return (node.get("prefixItems", []) if draft >= 2020 else []), items

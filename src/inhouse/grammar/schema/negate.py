@@ -13,6 +13,7 @@ from .made import (
     TAIL,
     absent,
     constant,
+    frame,
     kind_of,
     no_item,
     opposite,
@@ -136,8 +137,8 @@ class Opposite:
             self._additional(value, node)
         elif key == "contains" and not {"minContains", "maxContains"} & node.keys():
             self.choices.append([no_item(self.source, value)])
-        elif key in (PREFIX, "prefixItems") or (key == "items" and isinstance(value, list)):
-            self._prefix(value)
+        elif key in ("items", "prefixItems", "additionalItems", PREFIX, TAIL):
+            self._items(key, node)
         elif key in ("dependencies", "dependentRequired", "dependentSchemas"):
             self._dependent(value)
         elif not _true(value) and value != {}:
@@ -159,10 +160,15 @@ class Opposite:
                 self.choices.append(spoiled(self.source, name, value))
         self.partial = "additionalProperties"
 
-    def _prefix(self, parts: list[Any]) -> None:
-        for at, part in enumerate(parts):
-            if not _true(part):
-                self.choices.append(spoiled_item(self.source, at, part))
+    def _items(self, key: str, node: Mapping[str, Any]) -> None:
+        """An item that is not as it should be: any of the first ones, of the others only the first."""
+        prefix, tail = frame(node, self.source.draft)
+        if key in (PREFIX, "prefixItems") or isinstance(node.get(key), list):
+            for at, part in enumerate(prefix):
+                self.choices += [] if _true(part) else [spoiled_item(self.source, at, part)]
+        elif not _true(tail):
+            self.choices.append(spoiled_item(self.source, len(prefix), tail))
+            self.partial = key
 
     def _dependent(self, needs: Mapping[str, Any]) -> None:
         for name, need in needs.items():

@@ -10,7 +10,7 @@ from .alternatives import EVERY_KEY, Alternative, Fields
 from .errors import Inexpressible
 from .expand import Flat
 from .matching import matches
-from .regex import ANY, TOP, Alt, Chars, Node, Rep, literal, whole, write
+from .regex import ANY, TOP, Alt, Chars, Node, Rep, literal, others, whole, write
 
 if TYPE_CHECKING:
     from .build import Builder
@@ -69,12 +69,24 @@ def _keyed(builder: Builder, flat: Flat, names: list[str]) -> list[tuple[str, in
         goals = builder.goals(nodes)
         if node is None or builder.dead(goals):
             continue
-        kept = node if fits is None else fits if node == ANY else dfa.both((node, fits))
+        kept = _without(node if fits is None else _both(node, fits), names, trivial=not goals)
         if kept is not None:
             out.append((EVERY_KEY if kept == ANY else f"^{write(kept)}$", builder.state(goals)))
-    if any(not char.isprintable() for name in names for char in name) and out:
-        raise Inexpressible("properties", "has names with control characters beside names that are open")
     return out
+
+
+def _both(one: Node | None, other: Node) -> Node | None:
+    if one is None or one == ANY:
+        return None if one is None else other
+    return one if other == ANY else dfa.both((one, other))
+
+
+def _without(node: Node | None, names: list[str], *, trivial: bool) -> Node | None:
+    """Leave out names that are listed, which engines would otherwise hold to both schemas. Where any value
+    will do (``trivial``) that is only needed for names that JSON can write in several ways."""
+    if not names or (trivial and all(char.isprintable() for name in names for char in name)):
+        return node
+    return _both(node, others(names))
 
 
 def _regions(patterns: tuple[str, ...]) -> list[tuple[Node | None, tuple[str, ...]]]:

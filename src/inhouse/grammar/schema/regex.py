@@ -354,16 +354,22 @@ def write(node: Node) -> str:
 def _write_chars(chars: Chars) -> str:
     if chars.ranges == ((0, TOP),):
         return r"[\s\S]"
-    ranges = [r for low, high in chars.ranges for r in ((low, min(high, 0xD7FF)), (max(low, 0xE000), high))]
-    ranges = [(low, high) for low, high in ranges if low <= high]
+    ranges, negated = chars.ranges, chars.negated
+    if not chars.classes and len(ranges) > 1 and ranges[-1][1] == TOP:
+        ranges, negated = complement(ranges), True  # shorter
+    ranges = union(part for low, high in ranges for part in _scalars(low, high))
     if not ranges and not chars.classes:
         raise Inexpressible("pattern", "matches nothing")
-    if len(ranges) == 1 and ranges[0][0] == ranges[0][1] and not chars.classes:
+    if not negated and not chars.classes and len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
         return _char(ranges[0][0])
-    inner = "".join(
-        _char(low) if low == high else f"{_char(low)}-{_char(high)}" for low, high in union(ranges)
-    )
-    return f"[{'^' if chars.negated else ''}{inner}{''.join(chars.classes)}]"
+    inner = "".join(_char(low) if low == high else f"{_char(low)}-{_char(high)}" for low, high in ranges)
+    return f"[{'^' if negated else ''}{inner}{''.join(chars.classes)}]"
+
+
+def _scalars(low: int, high: int) -> list[tuple[int, int]]:
+    """A range without surrogates, which are no characters."""
+    parts = ((low, min(high, 0xD7FF)), (max(low, 0xE000), high))
+    return [(a, b) for a, b in parts if a <= b]
 
 
 def _char(code: int) -> str:
