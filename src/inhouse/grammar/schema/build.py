@@ -11,7 +11,7 @@ from .alternatives import Alternative, Plain
 from .errors import Impossible, Inexpressible, TooComplex
 from .expand import FRAMES, IN_PLACE, WORDS, Expander, Flat
 from .made import KINDS, frame, kind_of
-from .source import Source
+from .source import Source, nodes
 
 MAX_STATES = 4_000
 MAX_DEPTH = 4
@@ -210,6 +210,8 @@ def rewrite(schema: Mapping[str, Any] | bool, *, lenient: bool = False) -> Rewri
 
     ``lenient`` leaves out what cannot be enforced. Raises Inexpressible naming the keyword, or Impossible.
     """
+    if any(key.startswith("\0") for node in nodes(schema) for key in node):
+        raise Inexpressible("schema", "has names that begin with NUL")
     try:
         return Builder(Source(schema), lenient=lenient).build()
     except RecursionError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from .errors import Inexpressible
 from .regex import ANY, TOP, Alt, Cat, Chars, Node, Ranges, Rep, union, write
@@ -15,6 +15,8 @@ MAX_COUNTED = 64
 """Repetitions up to here: each count is a state."""
 MAX_SECONDS = 0.1
 """Of this thread's own time."""
+Accept = Callable[[tuple[bool, ...]], bool]
+Edges = dict[tuple[int, int], list[tuple[int, int]]]
 NEVER = Chars(())
 EMPTY = Cat(())
 
@@ -107,21 +109,31 @@ def alphabet(nodes: tuple[Node, ...]) -> list[Ranges]:
     return [union(group) for group in groups.values()]
 
 
-def combine(nodes: tuple[Node, ...], accept: Callable[[tuple[bool, ...]], bool]) -> Node | None:
+def combine(nodes: tuple[Node, ...], accept: Accept) -> Node | None:
     """The strings for which ``accept`` likes which of ``nodes`` match; None when there are none.
 
     Raises Inexpressible when that takes too many states.
     """
+    edges: Edges = {}
+    final = list(_explore(nodes, accept, edges))
+    return _eliminate(1 + max(to for _, to in edges), edges, set(final))
+
+
+def apart(nodes: tuple[Node, ...]) -> bool:
+    """Whether no string is matched by all of them. Raises Inexpressible as ``combine`` does."""
+    return next(_explore(nodes, all, {}), None) is None
+
+
+def _explore(nodes: tuple[Node, ...], accept: Accept, edges: Edges) -> Iterator[int]:
+    """Fills in the edges of the automaton and yields its accepting states."""
     letters = alphabet(nodes)
     until = time.thread_time() + MAX_SECONDS
     states: dict[tuple[Node, ...], int] = {nodes: 0}
     queue = [nodes]
-    edges: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    final: set[int] = set()
     while queue:
         at = queue.pop()
         if accept(tuple(nullable(node) for node in at)):
-            final.add(states[at])
+            yield states[at]
         if time.thread_time() > until:
             raise Inexpressible("pattern", "combines into something too large")
         for letter in letters:
@@ -132,12 +144,9 @@ def combine(nodes: tuple[Node, ...], accept: Callable[[tuple[bool, ...]], bool])
                 states[to] = len(states)
                 queue.append(to)
             edges.setdefault((states[at], states[to]), []).extend(letter)
-    return _eliminate(len(states), edges, final)
 
 
-def _eliminate(
-    count: int, edges: dict[tuple[int, int], list[tuple[int, int]]], final: set[int]
-) -> Node | None:
+def _eliminate(count: int, edges: Edges, final: set[int]) -> Node | None:
     graph: dict[int, dict[int, Node]] = {at: {} for at in range(-1, count + 1)}
     for (a, b), ranges in edges.items():
         graph[a][b] = Chars(union(ranges))

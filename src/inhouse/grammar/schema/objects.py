@@ -56,20 +56,18 @@ def close(builder: Builder, flat: Flat) -> list[Alternative]:
 
 
 def _keyed(builder: Builder, flat: Flat, names: list[str]) -> list[tuple[str, int]]:
-    patterns = list(dict.fromkeys(p for frame in flat.frames for p in frame.get("patternProperties", {})))
-    regions = [(node, _of_region(flat, chosen)) for node, chosen in _regions(tuple(patterns))]
-    rest = _of_region(flat, ())
-    if not patterns:
-        regions.append((ANY, rest))
-    elif not builder.dead(builder.goals(rest)):
-        regions.append((dfa.neither(tuple(map(whole, patterns))), rest))
+    patterns = tuple(dict.fromkeys(p for frame in flat.frames for p in frame.get("patternProperties", {})))
+    regions = _regions(patterns)
+    if not builder.dead(builder.goals(_of_region(flat, ()))):
+        regions.append((dfa.neither(tuple(map(whole, patterns))) if patterns else ANY, ()))
     fits = _name_rules(builder, flat)
     out: list[tuple[str, int]] = []
-    for node, nodes in regions:
-        goals = builder.goals(nodes)
+    for node, chosen in regions:
+        goals = builder.goals(_of_region(flat, chosen))
         if node is None or builder.dead(goals):
             continue
-        kept = _without(node if fits is None else _both(node, fits), names, trivial=not goals)
+        mine = [name for name in names if chosen == tuple(p for p in patterns if matches(p, name))]
+        kept = _without(node if fits is None else _both(node, fits), mine, trivial=not goals)
         if kept is not None:
             out.append((EVERY_KEY if kept == ANY else f"^{write(kept)}$", builder.state(goals)))
     return out
@@ -84,15 +82,21 @@ def _both(one: Node | None, other: Node) -> Node | None:
 def _without(node: Node | None, names: list[str], *, trivial: bool) -> Node | None:
     """Leave out names that are listed, which engines would otherwise hold to both schemas. Where any value
     will do (``trivial``) that is only needed for names that JSON can write in several ways."""
-    if not names or (trivial and all(char.isprintable() for name in names for char in name)):
+    plain = all(char.isprintable() for name in names for char in name)
+    if not names or (trivial and plain):
         return node
-    return _both(node, others(names))
+    try:
+        return _both(node, others(names))
+    except Inexpressible:
+        if plain:
+            return node  # then engines hold them to both, or to the one that is meant: narrower or right
+        raise
 
 
 def _regions(patterns: tuple[str, ...]) -> list[tuple[Node | None, tuple[str, ...]]]:
     """Expressions that no name matches two of, each with the patterns that its names match."""
     nodes = tuple(map(whole, patterns))
-    if all(dfa.both(pair) is None for pair in combinations(nodes, 2)):
+    if all(dfa.apart(pair) for pair in combinations(nodes, 2)):
         return [(node, (pattern,)) for node, pattern in zip(nodes, patterns, strict=True)]
     if len(patterns) > MAX_OVERLAPPING:
         raise Inexpressible("patternProperties", f"has more than {MAX_OVERLAPPING} patterns that overlap")
