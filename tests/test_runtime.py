@@ -14,7 +14,7 @@ from inhouse.core.errors import EngineError, ModelNotFound, Unsupported, WorkerD
 from inhouse.core.events import ChoiceEnd, Event, Finished, Started, TextDelta
 from inhouse.core.messages import Message, Text
 from inhouse.core.models import Card, Footprint, ModelName
-from inhouse.core.requests import Caller, Chat, LoadOptions, Request, Unload
+from inhouse.core.requests import Caller, Chat, Complete, LoadOptions, Request, Unload
 from inhouse.core.usage import Timings, Usage
 from inhouse.ledger import Meter
 from inhouse.router import route
@@ -205,3 +205,9 @@ async def test_a_refusal_before_the_runtime_is_counted_too() -> None:
     meter, given = Meter(), Given(Script(*END))
     runtime(given, meter).refuse(CALLER, Unsupported("no"))
     assert meter.requests == {("unknown", "/v1/chat/completions", "refused"): 1}
+
+
+async def test_candidates_take_as_many_slots_as_answers_would() -> None:
+    given = Given(Script(Started(), *END))
+    await collect(runtime(given, Meter()), Complete(model="m", prompts=("a",), n=2, best_of=5))
+    assert given.asked["weight"] == 5

@@ -107,7 +107,10 @@ class Server:
         False, "INHOUSE_ALLOW_PUBLIC", "Allow listening beyond loopback without a key.", _flag
     )
     origins: tuple[str, ...] = _setting(
-        (), "INHOUSE_ORIGINS", "Further browser origins that may call the API, comma-separated.", _names
+        (),
+        "INHOUSE_ORIGINS",
+        "Further browser origins that may call the API, comma-separated; * stands for any characters.",
+        _names,
     )
     allowed_hosts: tuple[str, ...] = _setting(
         (), "INHOUSE_ALLOWED_HOSTS", "Further Host names accepted on loopback, comma-separated.", _names

@@ -89,6 +89,8 @@ class Runtime:
             yield Finished(Usage(), Timings(total=time.monotonic() - opened))
             return
         wide = request.n if isinstance(request, Chat | Complete) else 1
+        if isinstance(request, Complete) and request.best_of:
+            wide = max(wide, request.best_of)
         async with self.lease(
             card,
             load=request.load,

@@ -67,6 +67,7 @@ def folded(parts: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
             delta = choice["delta"]
             mine["content"] += delta.get("content") or ""
             mine["reasoning"] += delta.get("reasoning_content") or ""
+            assert delta.get("reasoning") == delta.get("reasoning_content")
             for call in delta.get("tool_calls", ()):
                 known = mine["calls"].setdefault(call["index"], {"arguments": ""})
                 known |= {k: call[k] for k in ("id", "type") if k in call}
@@ -86,7 +87,7 @@ def test_the_whole_answer_is_what_a_client_folds_from_the_stream():
     message = answer_["choices"][0]["message"]
     assert parsed.choices[0].finish_reason == mine["reason"] == "tool_calls"
     assert message["content"] == mine["content"] == "Grüße\u2028\u0085 “quoted”\n"
-    assert message["reasoning_content"] == mine["reasoning"] == "Let me think."
+    assert message["reasoning"] == message["reasoning_content"] == mine["reasoning"] == "Let me think."
     assert [
         (call["id"], call["type"], call["function"]["name"], call["function"]["arguments"])
         for call in message["tool_calls"]

@@ -113,6 +113,24 @@ async def test_an_origin_can_be_allowed_and_preflighted() -> None:
     assert "authorization" in headers["access-control-allow-headers"]
 
 
+async def test_stars_in_an_allowed_origin_stand_for_anything() -> None:
+    settings = Server(origins=("chrome-extension://*",))
+    for origin, status in (("chrome-extension://abc", 200), ("moz-extension://abc", 403)):
+        assert (await call({"origin": origin}, settings=settings))[0] == status
+
+
+async def test_a_question_for_options_without_an_origin_needs_no_key() -> None:
+    status, headers, _ = await call({}, method="OPTIONS", settings=KEYED)
+    assert status == 204
+    assert "POST" in headers["access-control-allow-methods"]
+
+
+async def test_the_machines_own_name_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.gethostname", lambda: "BigBox")
+    assert (await call({"host": "bigbox:11435"}))[0] == 200
+    assert (await call({"host": "otherbox"}))[0] == 403
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [

@@ -7,12 +7,14 @@ A browser page of a foreign origin gets 403 and no CORS header.
 from __future__ import annotations
 
 import contextvars
+import fnmatch
 import hashlib
 import hmac
 import ipaddress
 import logging
 import re
 import secrets
+import socket
 import time
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
@@ -38,7 +40,7 @@ _ALLOWED_HEADERS = (
     b" openai-organization, openai-project, x-stainless-arch, x-stainless-lang, x-stainless-os,"
     b" x-stainless-package-version, x-stainless-runtime, x-stainless-runtime-version,"
     b" x-stainless-retry-count, x-stainless-timeout, x-stainless-async, x-stainless-helper-method,"
-    b" x-stainless-poll-helper"
+    b" x-stainless-poll-helper, x-stainless-custom-poll-interval"
 )
 
 Endpoint = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -107,9 +109,9 @@ class Guard:
         origin = header(scope, b"origin")
         if origin is not None:
             self._check_origin(scope, origin)
-            if scope["method"] == "OPTIONS":
-                await self._preflight(scope, send)
-                return
+        if scope["method"] == "OPTIONS":
+            await self._preflight(scope, send)
+            return
         self._check_key(scope)
         self._check_type(scope, origin)
         await self._app(scope, receive, send)
@@ -130,7 +132,8 @@ class Guard:
             return
         name = hosts[0] if hosts[0].startswith("[") else hosts[0].partition(":")[0]
         name = name.partition("]")[0] + "]" if name.startswith("[") else name
-        if not local_name(name) and name.lower() not in self._settings.allowed_hosts:
+        ours = (socket.gethostname().lower(), *self._settings.allowed_hosts)
+        if not local_name(name) and name.lower() not in ours:
             raise HttpError(403, "This Host name is not served here; allow it with INHOUSE_ALLOWED_HOSTS.")
 
     def _check_origin(self, scope: Scope, origin: str) -> None:
@@ -141,7 +144,7 @@ class Guard:
             parts, host = urlsplit(""), ""
         allowed = (
             origin in self._settings.origins
-            or "*" in self._settings.origins
+            or any(fnmatch.fnmatchcase(origin, pattern) for pattern in self._settings.origins)
             or parts.scheme in _LOCAL_SCHEMES
             or (parts.scheme in ("http", "https") and host in _LOCAL_NAMES)
             or (parts.netloc != "" and parts.netloc == header(scope, b"host"))

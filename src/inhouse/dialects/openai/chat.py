@@ -8,7 +8,7 @@ from typing import Any
 from ...core.errors import InhouseError
 from ...core.events import ChoiceEnd, Event, ReasoningDelta, TextDelta, ToolCallDelta
 from ..fold import Choice, Fold, warnings_of
-from ..wire import dumps
+from ..wire import dumps, quote
 from .calls import CallDeltas, CallStyle
 from .errors import error_body
 from .shapes import Head, chat_logprobs, finish_reason, usage_of
@@ -60,7 +60,9 @@ class ChatStream(EventStream):
 
     def _on_reasoning(self, event: ReasoningDelta) -> bytes:
         opened = self._opened(event.index)
-        return opened + self._plain(self._delta(event.index, b"reasoning_content"), event.text)
+        # Of the two names in use some clients know only one: DeepSeek's, or that of vLLM and Ollama.
+        before, after = self._delta(event.index, b"reasoning_content")
+        return opened + self._plain((before + quote(event.text) + b',"reasoning":', after), event.text)
 
     def _on_call(self, event: ToolCallDelta) -> bytes:
         opened = self._opened(event.index)
@@ -144,5 +146,5 @@ class ChatWhole(WholeAnswer):
             "refusal": None,
         }
         if choice.reasoning:
-            message["reasoning_content"] = "".join(choice.reasoning)
+            message["reasoning_content"] = message["reasoning"] = "".join(choice.reasoning)
         return message | self._style.whole(choice.calls)
