@@ -185,6 +185,7 @@ class House:
             fleet=self.fleet,
             meter=self.meter,
             archive=self.archive,
+            background=server.Background(touch=activity.touch),
             machine=self.report,
             draining=lambda: self.stopping,
             build={"engine": self.recipe.name, "engine_build": self.recipe.build},

@@ -1,7 +1,8 @@
 """The HTTP edge: a table of routes, one generate endpoint for all dialects, streaming, guards."""
 
 from .app import App
+from .kept.background import Background
 from .manage.services import Services
 from .run import bind, is_loopback, make_server
 
-__all__ = ["App", "Services", "bind", "is_loopback", "make_server"]
+__all__ = ["App", "Background", "Services", "bind", "is_loopback", "make_server"]

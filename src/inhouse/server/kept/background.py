@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 from ...core.errors import Conflict, EngineError, InhouseError, QueueFull
@@ -114,10 +114,12 @@ class Job:
 
 
 class Background:
-    """The jobs of one server, by tenant and id, and the conversations that are in use."""
+    """The jobs of one server, by tenant and id, and the conversations that are in use. ``touch`` hears 1
+    when a job begins and -1 when it ends, as for requests: a server with jobs is not idle."""
 
-    def __init__(self, most: int = MAX_JOBS) -> None:
+    def __init__(self, most: int = MAX_JOBS, touch: Callable[[int], None] = lambda change: None) -> None:
         self._most = most
+        self._touch = touch
         self._jobs: dict[tuple[str, str], Job] = {}
         self._claimed: set[tuple[str, str]] = set()
 
@@ -146,7 +148,9 @@ class Background:
         def ended(_: asyncio.Task[None]) -> None:
             del self._jobs[tenant, turn.id]
             held.close()
+            self._touch(-1)
 
+        self._touch(1)
         job.start(events).add_done_callback(ended)
         return job
 
