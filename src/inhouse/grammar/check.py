@@ -17,6 +17,7 @@ from .schema import Impossible, Inexpressible, rewrite
 from .validate import Validator
 
 AFTER = 'Send "enforcement": "after" beside the schema to have the whole answer validated instead.'
+LLGUIDANCE = frozenset({"gbnf", "lark"})
 MAX_LARK = 64 * 1024
 MAX_REGEX = 8 * 1024
 MAX_WRITTEN = 1024 * 1024
@@ -28,8 +29,9 @@ def check(format: Format, grammars: frozenset[str]) -> Format:
     never wider.
 
     ``grammars`` are the notations of the engine (``Launch.grammars``). Blocking for milliseconds: call it
-    in a thread. With ``format.after`` what cannot be enforced is left out. Raises Unsupported or
-    BadRequest naming ``format.param``.
+    in a thread. With ``format.after`` a schema that cannot be enforced comes back as it is, to be
+    ``relaxed`` for each attempt; one that can loses its ``after``. Raises Unsupported or BadRequest
+    naming ``format.param``.
     """
     if format.kind == "json":
         return replace(format, schema={"type": "object"})
@@ -39,10 +41,10 @@ def check(format: Format, grammars: frozenset[str]) -> Format:
     schema = format.schema or {}
     Validator(schema, format.param)
     try:
-        return replace(format, schema=_written(json.dumps(schema), "lark" in grammars))
+        return replace(format, schema=_written(json.dumps(schema), "lark" in grammars), after=False)
     except Inexpressible as reason:
         if format.after:
-            return replace(format, schema=_loosened(schema, "lark" in grammars))
+            return format
         raise Unsupported(
             f"Invalid value for '{format.param}': the schema cannot be enforced because of {reason}.",
             hint=f"Leave that out. {AFTER}",
@@ -69,7 +71,9 @@ def check_tools(
     for at, tool in enumerate(tools):
         path = f"{param}[{at}].function.parameters"
         asked = Format("schema", tool.parameters or {"type": "object"}, after=not forced, param=path)
-        out.append(replace(tool, parameters=check(asked, grammars).schema or {}))
+        found = check(asked, grammars)
+        schema = relaxed(found.schema or {}, grammars) if found.after else found.schema or {}
+        out.append(replace(tool, parameters=schema))
     return tuple(out)
 
 
@@ -82,9 +86,13 @@ def engine_grammar(grammar: Grammar) -> str:
     return _regex(grammar.text)
 
 
-def relaxed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema without the keywords that cannot be enforced, for an engine with llguidance."""
-    return _loosened(schema, True)
+def relaxed(schema: Mapping[str, Any], grammars: frozenset[str] = LLGUIDANCE) -> dict[str, Any]:
+    """A schema without what cannot be enforced, for answers that are validated afterwards."""
+    try:
+        return _enforced(rewrite(schema, lenient=True).schema, "lark" in grammars)
+    except (Inexpressible, Impossible):
+        kind = schema.get("type")
+        return {"type": kind} if isinstance(kind, str) else {}
 
 
 @functools.lru_cache(64)
@@ -107,14 +115,6 @@ def _keyword(problem: str) -> str:
     """The part of a schema that llguidance's message speaks of."""
     known = {"patternProperty": "patternProperties", "regex": "pattern", "minProperties": "minProperties"}
     return next((word for mark, word in known.items() if mark in problem), "its size")
-
-
-def _loosened(schema: Mapping[str, Any], lark: bool) -> dict[str, Any]:
-    try:
-        return _enforced(rewrite(schema, lenient=True).schema, lark)
-    except (Inexpressible, Impossible):
-        kind = schema.get("type")
-        return {"type": kind} if isinstance(kind, str) else {}
 
 
 def _regex(pattern: str) -> str:
@@ -146,7 +146,7 @@ def _gbnf_problem(text: str) -> str:
     return ""
 
 
-_OPTIONS = re.compile(r"%llguidance\s*(?!\{\s*\})")
+_OPTIONS = re.compile(r"%llguidance(?!\s*\{\s*\})")
 """Options of the engine are the operator's: one of them lets broken UTF-8 through."""
 
 

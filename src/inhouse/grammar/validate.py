@@ -47,6 +47,7 @@ class Validator:
         """None when ``text`` is valid JSON under the schema, else a short reason (<= 80 characters)."""
         try:
             value = json.loads(text, parse_constant=_no_constant, parse_float=_number)
+            json.dumps(value, ensure_ascii=False).encode()  # surrogates that stand alone
         except (ValueError, RecursionError):
             return "it is not valid JSON"
         error = next(iter(self._validator.iter_errors(value)), None)

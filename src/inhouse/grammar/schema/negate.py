@@ -113,7 +113,7 @@ class Opposite:
         if self.kind in ("array", "object"):
             self.choices.append([self._not(constant(self.source, value)) for value in mine])
         elif mine:
-            self.choices.append([self.source.make((FORBID, id(values)), lambda: {FORBID: mine})])
+            self.choices.append([self.source.make((FORBID, repr(mine)), lambda: {FORBID: mine})])
         else:
             self.choices.append([])
 
