@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import subprocess
 import tempfile
@@ -23,6 +24,7 @@ from inhouse.core.events import (
     Finished,
     Notice,
     Progress,
+    ReasoningDelta,
     Started,
     TextDelta,
     ToolCallDelta,
@@ -68,13 +70,14 @@ class Running:
     launch: Any
 
 
-def _run(name: str, folder: Path) -> Running:
+def _run(name: str, folder: Path, *, slots: int = 3, label: str = "", **fields: Any) -> Running:
     store = Store(model_home(name))
     card = next(c for c in store.cards() if c.name.key == ModelName.parse(name).key)
-    recipe = engines.choose(Settings(kind="wheel", slots=3, context_length=1024))
-    address = str(folder / f"{len(name)}.sock")
+    card = dataclasses.replace(card, **fields)
+    recipe = engines.choose(Settings(kind="wheel", slots=slots, context_length=1024))
+    address = str(folder / f"{len(name)}{label}.sock")
     launch = recipe.launch(card, LoadOptions(), room=Room(4 * 2**30, 2), address=address, secret="")
-    with (folder / f"{len(name)}.log").open("wb") as log:
+    with (folder / f"{len(name)}{label}.log").open("wb") as log:
         process = subprocess.Popen(
             launch.command, env=launch.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
         )
@@ -112,6 +115,33 @@ def small(folder: Path) -> Iterator[Running]:
 @pytest.fixture(scope="module")
 def coder(folder: Path) -> Iterator[Running]:
     running = _run(CODER, folder)
+    yield running
+    _stop(running)
+
+
+@pytest.fixture(scope="module")
+def single(folder: Path) -> Iterator[Running]:
+    """One slot, for which all prompts fight."""
+    running = _run(SMALL, folder, slots=1, label="one")
+    yield running
+    _stop(running)
+
+
+THINKING = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' and m.reasoning_content %}"
+    "<think>\n{{ m.reasoning_content }}\n</think>\n\n{% endif %}{{ m.content }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}"
+)
+"""Opens a thought whatever is asked, as DeepSeek R1's does."""
+
+
+@pytest.fixture(scope="module")
+def thinker(folder: Path) -> Iterator[Running]:
+    """A model that is made to think aloud."""
+    capabilities = frozenset({"completion", "chat", "thinking"})
+    running = _run(
+        SMALL, folder, slots=2, label="think", template=THINKING, own_template=True, capabilities=capabilities
+    )
     yield running
     _stop(running)
 
@@ -461,3 +491,113 @@ async def test_a_killed_worker_is_a_clear_error(folder: Path) -> None:
         assert pipe is not None
         pipe.close()
     await engine.close()
+
+
+def thoughts(events: list[Event]) -> str:
+    return "".join(e.text for e in events if isinstance(e, ReasoningDelta))
+
+
+async def test_thinking_ends_at_its_budget_and_never_leaks(thinker: Running) -> None:
+    engine = await _connect(thinker)
+    for fields in (
+        {},
+        {"logprobs": 1},
+        {
+            "format": Format(
+                "schema", {"properties": {"n": {"type": "integer", "maximum": 99}}, "required": ["n"]}
+            )
+        },
+        {"tools": (ADD,)},
+        {"tools": (ADD,), "tool_choice": ToolChoice("required")},
+        {"want_context": True},
+    ):
+        events = await collect(engine, chat("Think about the number 4.", think_budget=6, **fields))
+        usage = finished(events).usage
+        assert thoughts(events), fields
+        assert 0 < usage.reasoning_tokens <= 6, (fields, usage)
+        assert usage.reasoning_tokens < usage.completion_tokens
+        assert "<think>" not in text(events), fields
+        assert thoughts(events) not in text(events), fields
+        if "format" in fields:
+            assert isinstance(json.loads(text(events))["n"], int)
+        if "tool_choice" in fields:
+            assert calls(events)[0][0] == "add"
+    await engine.close()
+
+
+async def test_thoughts_that_are_not_wanted_do_not_come(thinker: Running) -> None:
+    engine = await _connect(thinker)
+    for fields in (
+        {},
+        {"logprobs": 1},
+        {"format": Format("json")},
+        {"tools": (ADD,)},
+        {"want_context": True},
+    ):
+        events = await collect(engine, chat("Say hello.", think=False, **fields))
+        assert thoughts(events) == "", fields
+        assert "think>" not in text(events), fields
+    await engine.close()
+
+
+async def test_a_thought_cut_off_by_the_limit_is_no_content(thinker: Running) -> None:
+    engine = await _connect(thinker)
+    for fields in ({}, {"logprobs": 1}, {"format": Format("json")}, {"tools": (ADD,)}):
+        events = await collect(engine, chat("Why?", sampling=Sampling(temperature=0, max_tokens=5), **fields))
+        assert text(events) == "", fields
+        assert thoughts(events), fields
+        assert ChoiceEnd("length") in events
+        assert finished(events).usage.completion_tokens == 5
+    await engine.close()
+
+
+async def test_a_prompt_that_lost_its_slot_is_found_again(single: Running) -> None:
+    engine = await _connect(single)
+    first = chat("Alpha beta gamma delta. " * 20, sampling=Sampling(max_tokens=2))
+    other = chat("One two three four five. " * 30, sampling=Sampling(max_tokens=2))
+    asked = finished(await collect(engine, first)).usage.prompt_tokens
+    await collect(engine, other)
+    assert finished(await collect(engine, first)).usage.cached_tokens > asked // 2
+    await engine.close()
+
+
+async def test_the_legs_of_a_call_read_their_prompt_once(qwen: WorkerEngine) -> None:
+    wanted = chat("What is the weather in Rome? It is urgent.", tools=(WEATHER, ADD))
+    begun = time.monotonic()
+    events = await collect(qwen, wanted)
+    assert calls(events)[0] == ("get_weather", {"city": "Rome"})
+    assert len([e for e in events if isinstance(e, ToolCallDelta)]) > 3, "arguments stream"
+    done = finished(events)
+    assert done.usage.prompt_tokens > 100
+    assert done.timings.prefill < time.monotonic() - begun
+
+
+async def test_the_same_seed_says_the_same_and_choices_differ(qwen: WorkerEngine) -> None:
+    hot = Sampling(temperature=1.2, max_tokens=12, seed=11)
+    for fields in ({}, {"logprobs": 2}, {"tools": (ADD,)}):
+        one = await collect(qwen, chat("Invent a word.", n=2, sampling=hot, **fields))
+        two = await collect(qwen, chat("Invent a word.", n=2, sampling=hot, **fields))
+        assert [text(one, i) for i in range(2)] == [text(two, i) for i in range(2)], fields
+        assert text(one, 0) != text(one, 1), fields
+
+
+async def test_log_probabilities_cover_the_text_and_no_more(qwen: WorkerEngine) -> None:
+    sampling = Sampling(temperature=0, max_tokens=30, seed=1, stop=("five",))
+    request = chat("Write: one, two, \U0001f389\U0001f98a, four, five, six", logprobs=2, sampling=sampling)
+    events = await collect(qwen, request)
+    found = [one for e in events if isinstance(e, TextDelta) for one in e.logprobs]
+    assert b"".join(one.bytes for one in found).decode() == text(events)
+    assert "five" not in text(events)
+    assert all(one.top for one in found)
+
+
+async def test_an_assistant_message_goes_on_however_it_is_asked_for(qwen: WorkerEngine) -> None:
+    for fields in ({}, {"logprobs": 1}, {"tools": (ADD,)}, {"want_context": True}):
+        events = await collect(qwen, chat("Count to six.", "1, 2, 3, 4, 5,", **fields))
+        assert text(events).strip().startswith("6"), fields
+
+
+async def test_a_rendered_prompt_answers_like_the_chat_it_was_made_of(qwen: WorkerEngine) -> None:
+    prompt = "<|im_start|>user\nWhat is the capital of France? One word.<|im_end|>\n<|im_start|>assistant\n"
+    events = await collect(qwen, chat("ignored", prompt=prompt))
+    assert "Paris" in text(events)

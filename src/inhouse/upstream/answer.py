@@ -21,7 +21,7 @@ from ..core.requests import Chat
 from ..core.usage import Timings, Usage
 from ..dialects.llamaserver import Reading, encode_complete
 from ..dialects.llamaserver.content import CLOSE, OPEN, Content
-from ..dialects.llamaserver.encode import TAGS, budget_fields, constraint, quiet
+from ..dialects.llamaserver.encode import TAGS, constraint, quiet
 from ..dialects.llamaserver.sampling import stops
 from .http import Link, decoder_for
 from .prompt import Rendering, continued
@@ -73,7 +73,7 @@ class Answer:
             n=1,
             prefill="",
             thoughts="thinking" in card.capabilities and not rendering.closed,
-            thinking=rendering.opened and not quiet(chat),
+            thinking=rendering.opened,
         )
         self.index = reading.offset
         self.left = left
@@ -83,6 +83,7 @@ class Answer:
         self.stopped: str | None = None
         self.content = Content(self.reading, self.index)
         self.reasoning = 0
+        self._budget = 0 if quiet(chat) else chat.think_budget
 
     def usage(self) -> Usage:
         """Tokens of all legs."""
@@ -119,8 +120,7 @@ class Answer:
         if bounds:
             order.body["n_predict"] = min(bounds)
         body = order.body
-        if quiet(self.chat) and self.reading.thoughts:
-            body |= budget_fields(0, opened=False)
+        body["cache_prompt"] |= bool(self.written)  # what this answer has computed itself
         body |= {"preserved_tokens": list(TAGS), "stop": list(leg.stop), **leg.fields}
         decoder = decoder_for(order)
         try:
@@ -152,9 +152,9 @@ class Answer:
 
     async def _think(self) -> AsyncGenerator[Event, None]:
         """Thoughts, where the model has any; they obey no grammar but end at their budget."""
-        if not self.reading.thoughts or quiet(self.chat):
-            if self.rendering.opened:
-                self.written = f"\n{CLOSE}\n\n"
+        if not self.reading.thoughts:
+            return
+        if self._budget == 0 and self._held_to_a_format and not self.rendering.opened:
             return
         parts = (self._inside,) if self.rendering.opened else (self._peek, self._inside)
         for part in parts:
@@ -166,8 +166,8 @@ class Answer:
 
     async def _peek(self) -> AsyncGenerator[Event, None]:
         """The first tokens; taken back if they are no thought and the answer has a grammar to obey."""
-        budget = self.chat.think_budget
-        leg = Leg(PEEK if budget is None or budget >= PEEK else 1, (CLOSE,))
+        few = self._budget is not None and self._budget < PEEK
+        leg = Leg(1 if few else PEEK, (CLOSE,))
         said: list[TextDelta] = []
         async with aclosing(self.leg(leg)) as events:
             async for event in events:
@@ -193,8 +193,8 @@ class Answer:
 
     async def _inside(self) -> AsyncGenerator[Event, None]:
         """The rest of a thought, then its closing tag."""
-        budget = self.chat.think_budget
-        leg = Leg(None if budget is None else max(0, budget - self.reasoning), (CLOSE,))
+        left = None if self._budget is None else max(0, self._budget - self.reasoning)
+        leg = Leg(left, (CLOSE,))
         if leg.most != 0:
             async with aclosing(self.leg(leg)) as events:
                 async for event in events:

@@ -12,7 +12,7 @@ from ..core.models import Card
 from ..core.requests import Chat
 from ..core.usage import Timings, Usage
 from ..dialects.llamaserver import Order, Reading, Tally, check_ids, encode_chat, encode_complete
-from ..dialects.llamaserver.encode import chat_reading
+from ..dialects.llamaserver.encode import chat_reading, quiet
 from ..dialects.llamaserver.sampling import max_tokens
 from ..dialects.llamaserver.tools import ToolPlan, plan
 from . import fit, verify
@@ -104,7 +104,7 @@ async def _attempt(
     if _raw(chat, card, chosen):
         rendering, cap, cut = await _rendered(link, card, chat, cap)
         told = cut or told
-    if rendering is not None and _in_legs(chat, card, chosen):
+    if rendering is not None and _in_legs(chat, card, chosen, rendering):
         events = _one_by_one(link, card, chat, rendering, cap)
     else:
         events = _together(link, card, chat, rendering, cap)
@@ -133,20 +133,28 @@ def _raw(chat: Chat, card: Card, chosen: ToolPlan) -> bool:
     return constrained or chat.logprobs is not None or (chosen.mode == "auto" and chosen.ours)
 
 
-def _in_legs(chat: Chat, card: Card, chosen: ToolPlan) -> bool:
-    """Whether a choice may need several requests, of which only some obey a grammar."""
-    if max_tokens(chat.sampling, card) == 0 or _wants_context(chat):
+def _in_legs(chat: Chat, card: Card, chosen: ToolPlan, rendering: Rendering) -> bool:
+    """Whether a choice may need several requests, of which only some obey a grammar or a budget."""
+    if max_tokens(chat.sampling, card) == 0:
         return False
-    if chosen.mode == "auto" and chosen.schema is None:
+    if _scanned(chosen):
         return True
-    return "thinking" in card.capabilities and (chat.format is not None or chosen.schema is not None)
+    if "thinking" not in card.capabilities or rendering.closed:
+        return False
+    held = chat.format is not None or chosen.schema is not None
+    return held or quiet(chat) or chat.think_budget is not None
+
+
+def _scanned(chosen: ToolPlan) -> bool:
+    """Calls are read out of free text."""
+    return chosen.mode == "auto" and chosen.schema is None and chosen.ours
 
 
 async def _one_by_one(
     link: Link, card: Card, chat: Chat, rendering: Rendering, cap: int | None
 ) -> AsyncGenerator[Event, None]:
     chosen = plan(chat, card)
-    kind = CallingAnswer if chosen.mode == "auto" and chosen.schema is None else Answer
+    kind = CallingAnswer if _scanned(chosen) else Answer
     answers: list[Answer] = []
     for i in range(chat.n):
         part = dataclasses.replace(chat, n=1, sampling=reseeded(chat.sampling, i))
@@ -156,7 +164,10 @@ async def _one_by_one(
             async for event in events:
                 yield event
     usage, timings = _joined([answer.usage() for answer in answers], [a.spent.timings for a in answers])
-    yield Finished(usage, timings)
+    context = None
+    if rendering.ids is not None and chat.want_context:
+        context = (*rendering.ids, *await link.tokenize(answers[0].written, special=False))
+    yield Finished(usage, timings, context)
 
 
 async def _together(

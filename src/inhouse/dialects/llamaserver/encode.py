@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...core.errors import BadRequest, Unsupported
-from ...core.messages import Format
+from ...core.messages import Format, Sampling
 from ...core.models import Card
 from ...core.requests import Chat, Complete
 from . import messages, sampling, tools
 from .closed import closed
 from .content import CLOSE, OPEN, Reading
 
-STREAM: dict[str, Any] = {"stream": True, "cache_prompt": True}
+STREAM: dict[str, Any] = {"stream": True}
 """Always streamed: leaving then frees the slot, and there is one path to test."""
 
 WORTH_TELLING = 2000
@@ -45,6 +45,7 @@ def encode_chat(chat: Chat, card: Card, *, limit: int | None = None) -> Order:
     """
     chosen = tools.plan(chat, card)
     body = template_fields(chat, card, chosen) | sampling.encode(chat.sampling, card, limit) | STREAM
+    body["cache_prompt"] = reusable(chat.sampling)
     body["return_progress"] = sum(len(m.text) for m in chat.messages) >= WORTH_TELLING
     body["stream_options"] = {"include_usage": True}
     body["n"] = chat.n
@@ -61,6 +62,12 @@ def encode_chat(chat: Chat, card: Card, *, limit: int | None = None) -> Order:
     return Order("/v1/chat/completions", body, chat_reading(chat, card, chosen))
 
 
+def reusable(wanted: Sampling) -> bool:
+    """Whether the prompt may be taken from the slot's cache. Numbers computed in batches of another
+    size differ a little, enough to draw other tokens: who asks for a seed gets the same ones again."""
+    return wanted.seed is None or wanted.temperature == 0
+
+
 def _budget(body: dict[str, Any], chat: Chat) -> None:
     """How much thinking, and that we hear how many tokens it takes."""
     if quiet(chat):
@@ -69,18 +76,6 @@ def _budget(body: dict[str, Any], chat: Chat) -> None:
     body["timings_per_token"] = True
     if chat.think_budget is not None:
         body["reasoning_budget_tokens"] = chat.think_budget
-
-
-def budget_fields(budget: int, *, opened: bool) -> dict[str, Any]:
-    """The most tokens of thinking for /completion, where the engine does not know the tags; ``opened``:
-    the prompt ends inside of a thought."""
-    return {
-        "reasoning_budget_tokens": budget,
-        "reasoning_budget_start_tag": OPEN,
-        "reasoning_budget_end_tags": [CLOSE],
-        "reasoning_budget_message": "",
-        "generation_prompt": OPEN if opened else "",
-    }
 
 
 def quiet(chat: Chat) -> bool:
@@ -215,16 +210,13 @@ def encode_infill(
 
 def _generation(request: Complete | Chat, card: Card, reading: Reading, limit: int | None) -> dict[str, Any]:
     body = sampling.encode(request.sampling, card, limit) | STREAM
+    body["cache_prompt"] = reusable(request.sampling)
     body |= {"return_tokens": True, "n_cmpl": reading.n}
     if reading.logprobs is not None:
         body["n_probs"] = max(1, reading.logprobs)
     if reading.thoughts or reading.tools.mode != "off":
         body["preserved_tokens"] = list(TAGS)
     body |= constraint(request.format, reading.tools)
-    if reading.thoughts and isinstance(request, Chat):
-        budget = 0 if reading.hush else request.think_budget
-        if budget is not None:
-            body |= budget_fields(budget, opened=reading.thinking)
     if reading.tools.mode == "forced":
         body.pop("stop", None)
     return body
