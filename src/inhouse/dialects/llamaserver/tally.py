@@ -55,7 +55,8 @@ class Tally:
     def thought(self, index: int) -> None:
         """The newest token of a choice was one of thinking."""
         count = self._of(index)
-        now = max(count.written, 1)
+        before = count.thought[1] if count.thought else 0
+        now = count.written or before + 1  # an engine that says no counts writes a token at a time
         count.thought = (count.thought[0] if count.thought else now, now)
 
     def usage(self, *, mute: bool = False) -> Usage:

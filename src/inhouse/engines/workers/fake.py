@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -15,10 +16,13 @@ import signal
 import stat
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from . import guard
 from .fake_http import Connection, Handler, Refused
+from .fake_raw import raw as as_raw
+from .fake_raw import turn
 from .fake_script import BadScript, Order, Script, recite
 from .fake_stream import Slots, perform
 from .fake_tasks import rank
@@ -107,9 +111,10 @@ class FakeServer:
             progress=bool(raw.get("return_progress")),
             usage=bool((raw.get("stream_options") or {}).get("include_usage")),
             model=str(raw.get("model") or self._order.model),
+            timings=bool(raw.get("timings_per_token")),
         )
-        limit = raw.get("max_completion_tokens", raw.get("max_tokens"))
-        await self._stream(connection, raw, (prompt, spoken), limit, asked)
+        limit = raw.get("n_predict", raw.get("max_completion_tokens", raw.get("max_tokens")))
+        await self._stream(connection, raw | {"n_predict": limit}, (prompt, spoken), asked)
 
     async def _completion(self, connection: Connection, body: bytes) -> None:
         raw = self._parse(body)
@@ -129,21 +134,27 @@ class FakeServer:
             tokens=bool(raw.get("return_tokens")),
             model=self._order.model,
         )
-        await self._stream(connection, raw, (prompt, prompt), raw.get("n_predict"), asked, native=True)
+        spoken, written = turn(prompt) or (prompt, "")
+        schema = raw.get("json_schema")
+        texts = prompt, spoken
+        await self._stream(connection, raw, texts, asked, told=lambda script: as_raw(script, written, schema))
 
     async def _stream(
         self,
         connection: Connection,
         raw: dict[str, Any],
         texts: tuple[str, str],
-        limit: Any,
         asked: Asked,
         *,
-        native: bool = False,
+        told: Callable[[Script], Script] | None = None,
     ) -> None:
-        """Answer with a stream. ``texts``: the rendered prompt, and the words that may direct us."""
+        """Answer with a stream. ``texts``: the rendered prompt, and the words that may direct us;
+        ``told`` makes raw text of a script, for llama.cpp's own stream."""
         prompt, spoken = texts
         script = self._script(spoken)
+        if told is not None:
+            script = told(script)
+        limit = raw.get("n_predict")
         if asked.choices > self._order.slots:
             raise Refused(400, f"n must not be greater than the number of slots ({self._order.slots})")
         ids = self._vocabulary.encode(prompt)
@@ -159,7 +170,8 @@ class FakeServer:
             stops=[stops] if isinstance(stops, str) else stops,
         )
         wire: Wire
-        if native:
+        asked = dataclasses.replace(asked, prompt=len(ids))
+        if told is not None:
             wire = CompletionWire(said, self._vocabulary, asked)
         else:
             wire = ChatWire(script, said, self._vocabulary, asked)

@@ -51,13 +51,15 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request wants to see in its stream."""
+    """What a request wants to see in its stream; ``prompt`` tokens were asked."""
 
     choices: int = 1
     logprobs: int | None = None
     progress: bool = False
     usage: bool = False
     tokens: bool = False
+    timings: bool = False
+    prompt: int = 0
     model: str = "fake"
 
 
@@ -119,7 +121,15 @@ class ChatWire:
         thinking = [sse(self._delta(i, {"reasoning_content": p})) for p in thoughts for i in indexes]
         saying = [self._content(i, piece) for piece in self._recital.pieces for i in indexes]
         words = islice(cycle(saying), self._recital.count * self._asked.choices)
-        return chain(thinking, words, self._call())
+        said = chain(thinking, words, self._call())
+        return self._timed(said) if self._asked.timings else said
+
+    def _timed(self, frames: Iterator[bytes]) -> Iterator[bytes]:
+        """Frames that tell how many tokens their choice has by now."""
+        width = self._asked.choices
+        for number, frame in enumerate(frames):
+            count = Count(self._asked.prompt, 0, number // width + 1)
+            yield frame[:-3] + b',"timings":' + dumps(count.timings()) + b"}\n\n"
 
     def _content(self, index: int, piece: str) -> bytes:
         chunk = self._delta(index, {"content": piece})
@@ -177,7 +187,10 @@ class CompletionWire:
     def tokens(self) -> Iterator[bytes]:
         indexes = range(self._asked.choices)
         saying = [self._content(i, piece) for piece in self._recital.pieces for i in indexes]
-        return islice(cycle(saying), self._recital.count * self._asked.choices)
+        frames = islice(cycle(saying), self._recital.count * self._asked.choices)
+        width, told = self._asked.choices, f',"tokens_evaluated":{self._asked.prompt}}}\n\n'.encode()
+        for number, frame in enumerate(frames):
+            yield frame[:-3] + b',"tokens_predicted":%d' % (number // width + 1) + told
 
     def _content(self, index: int, piece: str) -> bytes:
         ids = [self._vocabulary.id(piece)] if self._asked.tokens else []
