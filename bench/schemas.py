@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -24,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from llguidance import LLMatcher, LLParserLimits
+from llguidance import LLMatcher
 
 from inhouse.core.errors import BadRequest, InhouseError, Unsupported
 from inhouse.core.messages import Format
@@ -35,7 +34,6 @@ ENGINE = frozenset({"gbnf", "lark"})
 MAX_BYTES = 1500
 CLOSERS = b'"}]'
 SPACES = frozenset(b" \n\r\t")
-QUIET = LLParserLimits(verbose_errors=False)
 
 
 @dataclass
@@ -65,7 +63,7 @@ def alone(schema: Any) -> Any:
 
 def matcher_of(schema: Any) -> LLMatcher:
     grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema))
-    return LLMatcher(byte_tokenizer(), grammar, log_level=0, limits=QUIET)
+    return LLMatcher(byte_tokenizer(), grammar, log_level=0)
 
 
 def walk(start: LLMatcher, rng: random.Random) -> str | None:
@@ -263,4 +261,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -34,6 +34,9 @@ CASES: dict[str, tuple[dict[str, Any], list[Any], list[Any]]] = {
     "pattern searches": ({"type": "string", "pattern": "b+"}, ["abc", "b"], ["ac"]),
     "pattern anchored": ({"type": "string", "pattern": "^a|z$"}, ["ab", "yz"], ["bz1", "ba"]),
     "pattern classes": ({"type": "string", "pattern": r"^[\w.&&-]+$"}, ["a_1", "&-."], ["a b", "ä"]),
+    "pattern without quotes": ({"type": "string", "pattern": '^[^"]*$'}, ["a", "\\", "é\n"], ['a"b', '"']),
+    "pattern without backslashes": ({"type": "string", "pattern": r"^[^\\]*$"}, ["a", '"'], ["a\\b"]),
+    "pattern of other than letters": ({"type": "string", "pattern": r"^[^\p{L}]\P{P}$"}, ["1a"], ["ab", '1"', "1\\"]),
     "two patterns": (
         {"type": "string", "pattern": "^a", "allOf": [{"pattern": "z$"}]}, ["az", "abz"], ["a", "z"],
     ),
@@ -166,6 +169,9 @@ CASES: dict[str, tuple[dict[str, Any], list[Any], list[Any]]] = {
     ),
     "property order of writing": ({"type": "object", "properties": {"b": {}, "a": {}}}, [{"b": 1, "a": 1}], []),
     "false property": ({"type": "object", "properties": {"a": False}}, [{}, {"b": 1}], [{"a": 1}]),
+    "names with quotes": (
+        {"type": "object", "dependentRequired": {'a"b': ["c"]}}, [{"c": 1}, {'a"b': 1, "c": 1}], [{'a"b': 1}],
+    ),
     "names with escapes": (
         {"type": "object", "properties": {"a\nb": {"type": "string"}}, "additionalProperties": {"type": "integer"}},
         [{"a\nb": "x"}, {"c": 1}], [{"a\nb": 1}],

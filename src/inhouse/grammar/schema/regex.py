@@ -352,24 +352,33 @@ def write(node: Node) -> str:
 
 
 def _write_chars(chars: Chars) -> str:
+    """Without NUL, unless any character will do: of a set with all control characters derivre, which
+    llguidance matches by, takes a quote and a backslash for members when it reads them in JSON."""
     if chars.ranges == ((0, TOP),):
         return r"[\s\S]"
-    ranges, negated = chars.ranges, chars.negated
-    if not chars.classes and len(ranges) > 1 and ranges[-1][1] == TOP:
-        ranges, negated = complement(ranges), True  # shorter
-    ranges = union(part for low, high in ranges for part in _scalars(low, high))
-    if not ranges and not chars.classes:
+    if chars.classes:
+        inner = "".join(map(_range, _scalars(chars.ranges))) + "".join(chars.classes)
+        return f"[[{'^' if chars.negated else ''}{inner}]&&[^\\x00]]"
+    ranges = union(r for r in ((max(low, 1), high) for low, high in chars.ranges) if r[0] <= r[1])
+    if not _scalars(ranges):
         raise Inexpressible("pattern", "matches nothing")
-    if not negated and not chars.classes and len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
+    if len(ranges) > 1 and ranges[-1][1] == TOP:
+        return "[^" + "".join(map(_range, _scalars(complement(ranges)))) + "]"  # shorter
+    ranges = _scalars(ranges)
+    if len(ranges) == 1 and ranges[0][0] == ranges[0][1]:
         return _char(ranges[0][0])
-    inner = "".join(_char(low) if low == high else f"{_char(low)}-{_char(high)}" for low, high in ranges)
-    return f"[{'^' if negated else ''}{inner}{''.join(chars.classes)}]"
+    return "[" + "".join(map(_range, ranges)) + "]"
 
 
-def _scalars(low: int, high: int) -> list[tuple[int, int]]:
-    """A range without surrogates, which are no characters."""
-    parts = ((low, min(high, 0xD7FF)), (max(low, 0xE000), high))
-    return [(a, b) for a, b in parts if a <= b]
+def _scalars(ranges: Ranges) -> Ranges:
+    """Without surrogates, which are no characters."""
+    parts = [part for low, high in ranges for part in ((low, min(high, 0xD7FF)), (max(low, 0xE000), high))]
+    return union((low, high) for low, high in parts if low <= high)
+
+
+def _range(span: tuple[int, int]) -> str:
+    low, high = span
+    return _char(low) if low == high else f"{_char(low)}-{_char(high)}"
 
 
 def _char(code: int) -> str:
