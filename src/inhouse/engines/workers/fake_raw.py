@@ -45,8 +45,18 @@ def raw(script: Script, written: str, schema: Any) -> Script:
         left = text[len(said) :] if text.startswith(said) else text
     else:
         left = text if schema is not None else whole
+    if schema is not None:
+        left = _value(left.lstrip())
     tokens = script.tokens if not written else None
     return dataclasses.replace(script, text=left, reasoning="", tool_call=None, tokens=tokens)
+
+
+def _value(text: str) -> str:
+    """The JSON value that a text begins with, as a grammar would end there; else all of it."""
+    try:
+        return text[: json.JSONDecoder().raw_decode(text)[1]]
+    except ValueError:
+        return text
 
 
 def sample(schema: Any, root: Any = None, depth: int = 0) -> Any:
