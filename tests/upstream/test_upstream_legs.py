@@ -22,7 +22,7 @@ from inhouse.core.events import (
 )
 from inhouse.core.messages import Format, Grammar, Image, Message, Sampling, Text, Tool, ToolChoice
 from inhouse.core.models import Card, Footprint, ModelName
-from inhouse.core.requests import Chat, Request
+from inhouse.core.requests import Chat, Complete, Request
 from inhouse.upstream import WorkerEngine
 from upstream.llama_double import LlamaDouble, event
 
@@ -553,3 +553,32 @@ async def test_arguments_that_the_engine_read_itself_are_looked_at(double: Llama
     assert calls(events) == [("get_weather", {"city": "Atlantis"})]
     notices = [one for one in events if isinstance(one, Notice)]
     assert [one.code for one in notices] == ["tool_arguments_invalid"]
+
+
+@pytest.mark.parametrize("answer", ["no call", '{"name": "get_weather", "arguments": {"city": "Atlantis"}}'])
+async def test_a_forced_call_that_the_engine_did_not_make_is_its_failure(
+    double: LlamaDouble, make: Make, answer: str
+) -> None:
+    double.script = Recital(answer)
+    with pytest.raises(EngineError, match="call"):
+        await collect(make(), chat(tools=(WEATHER,), tool_choice=ToolChoice("required")))
+
+
+async def test_a_raw_completion_is_held_to_its_format_too(double: LlamaDouble, make: Make) -> None:
+    wanted = Complete(model="m", prompts=("x",), format=Format("schema", SCHEMA))
+    double.script = Recital('{"n": 1}')
+    assert text(await collect(make(), wanted)) == '{"n": 1}'
+    double.script = Recital("{}")
+    with pytest.raises(EngineError, match="schema"):
+        await collect(make(), wanted)
+    loose = dataclasses.replace(wanted, format=Format("schema", SCHEMA, after=True))
+    double.script = Recital("{}", '{"n": 2}')
+    assert text(await collect(make(), loose)) == '{"n": 2}'
+
+
+async def test_a_refused_grammar_names_the_field_that_asked_for_it(double: LlamaDouble, make: Make) -> None:
+    double.refuse = (400, b'{"error":{"code":400,"message":"Failed to parse grammar","type":"x"}}')
+    wanted = Format("grammar", grammar=Grammar("gbnf", "root ::="), param="grammar")
+    with pytest.raises(BadRequest) as caught:
+        await collect(make(), chat(format=wanted))
+    assert caught.value.param == "grammar"

@@ -29,15 +29,11 @@ def run(link: Link, card: Card, chat: Chat) -> AsyncGenerator[Event, None]:
     Raises ContextExceeded when the prompt is too long and may not be cut, EngineError when an answer
     does not satisfy its schema, and what ``encode_chat`` raises.
     """
-    wanted = chat.format
-    if wanted is not None and wanted.after and wanted.kind == "schema":
-        return verify.after(lambda one: _run(link, card, one), chat, wanted)
-    events = _run(link, card, chat)
-    if wanted is not None and wanted.kind != "grammar":
-        events = verify.enforced(events, wanted)
+    events = verify.promised(lambda one: _run(link, card, one), chat)
     chosen = plan(chat, card)
-    if chosen.mode != "off" and not chosen.ours:
-        events = verify.calls(events, chat)
+    forced = chosen.mode == "forced"
+    if forced or (chosen.mode == "auto" and not _scanned(chosen)):
+        events = verify.calls(events, chat, forced=forced and max_tokens(chat.sampling, card) != 0)
     return events
 
 

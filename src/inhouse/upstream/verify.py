@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TypeVar
 
-from ..core.errors import EngineError
+from ..core.errors import BadRequest, EngineError
 from ..core.events import ChoiceEnd, Event, Finished, Notice, Progress, Started, TextDelta, ToolCallDelta
 from ..core.messages import Format
 from ..core.requests import Chat, Complete
@@ -26,6 +26,30 @@ _STEP = 7919
 
 Events = AsyncGenerator[Event, None]
 R = TypeVar("R", Chat, Complete)
+
+
+def promised(run: Callable[[R], Events], request: R) -> Events:
+    """The events of ``request``, held to its format. Raises what ``enforced`` and ``after`` raise;
+    a refusal of the engine names the field that asked for the format."""
+    wanted = request.format
+    if wanted is None:
+        return run(request)
+    if wanted.kind == "grammar" or (isinstance(request, Complete) and request.echo):
+        return _named(run(request), wanted.param)
+    if wanted.after and wanted.kind == "schema":
+        return _named(after(run, request, wanted), wanted.param)
+    return _named(enforced(run(request), wanted), wanted.param)
+
+
+async def _named(events: Events, param: str) -> Events:
+    try:
+        async with aclosing(events):
+            async for event in events:
+                yield event
+    except BadRequest as error:
+        if error.param == "response_format":
+            error.param = param
+        raise
 
 
 class Texts:
@@ -114,9 +138,10 @@ def _longer(a: Timings, b: Timings) -> Timings:
     return Timings(prefill=a.prefill + b.prefill, decode=a.decode + b.decode)
 
 
-async def calls(events: Events, chat: Chat) -> Events:
+async def calls(events: Events, chat: Chat, *, forced: bool) -> Events:
     """The same events, and a Notice for each call whose arguments do not fit its schema: those that
-    the engine reads out of a model's own notation are written under no grammar of ours."""
+    the engine reads out of a model's own notation are written under no grammar of ours. Raises
+    EngineError where a call was ``forced`` and there is none, or a bad one."""
     wrong = checker(chat.tools)
     made: dict[tuple[int, int], list[str]] = {}
     names: dict[tuple[int, int], str] = {}
@@ -126,9 +151,21 @@ async def calls(events: Events, chat: Chat) -> Events:
                 made.setdefault((event.index, event.call), []).append(event.arguments)
                 if event.name:
                     names[event.index, event.call] = event.name
+            elif forced and isinstance(event, ChoiceEnd) and event.reason == "stop":
+                raise _no_call("no call")
             elif isinstance(event, ChoiceEnd) and event.reason == "tool_calls":
                 for key, pieces in made.items():
                     name = names.get(key, "")
                     if key[0] == event.index and (why := wrong(name, "".join(pieces) or "{}")):
+                        if forced:
+                            raise _no_call(why)
                         yield invalid(name, why)
             yield event
+
+
+def _no_call(why: str) -> EngineError:
+    return EngineError(
+        "The engine did not make the call that was asked for.",
+        hint="Try again; the log has the details.",
+        detail=why,
+    )
