@@ -46,7 +46,7 @@ CASES: dict[str, tuple[dict[str, Any], list[Any], list[Any]]] = {
     "format uri": ({"type": "string", "format": "uri"}, ["https://a.b/c?d=e#f"], ["/a", "http://[x]"]),
     "properties": (
         {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]},
-        [{"a": 1}, {"a": 1, "b": "x"}], [{}, {"a": "x"}, {"b": 1}],
+        [{"a": 1}], [{}, {"a": "x"}, {"b": 1}],
     ),
     "closed": (
         {"type": "object", "properties": {"a": {}}, "additionalProperties": False}, [{}, {"a": 1}], [{"b": 1}],
@@ -82,7 +82,7 @@ CASES: dict[str, tuple[dict[str, Any], list[Any], list[Any]]] = {
         [{"a": 1, "c": 1}, {"a": 1, "b": 1, "c": 1}], [{}, {"a": 1}],
     ),
     "maxProperties": (
-        {"type": "object", "properties": {"a": {}, "b": {}}, "maxProperties": 1}, [{}, {"b": 1}, {"z": 1}],
+        {"type": "object", "properties": {"a": {}, "b": {}}, "maxProperties": 1, "additionalProperties": True}, [{}, {"b": 1}, {"z": 1}],
         [{"a": 1, "b": 1}, {"a": 1, "z": 1}],
     ),
     "minProperties of a map": ({"type": "object", "minProperties": 1}, [{"a": 1}], [{}]),
@@ -131,6 +131,13 @@ CASES: dict[str, tuple[dict[str, Any], list[Any], list[Any]]] = {
         {"oneOf": [{"type": "array", "items": {"type": "string"}}, {"type": "array", "items": {"type": "integer"}}]},
         [["a"], [1, 2]], [[], ["a", 1]],
     ),
+    "oneOf that meets further on": (
+        {"oneOf": [
+            {"type": "array", "prefixItems": [{"type": "integer"}], "minItems": 1},
+            {"type": "array", "not": {"items": {"type": "integer"}}},
+        ]},
+        [["x"], [1, 2]], [[1, "x"]],
+    ),
     "not enum": ({"type": "string", "not": {"enum": ["no", "never"]}}, ["yes", "n", "none", ""], ["no", "never"]),
     "not pattern": ({"type": "string", "not": {"pattern": "^[0-9]"}}, ["a1", ""], ["1a"]),
     "not required": ({"type": "object", "not": {"required": ["a"]}}, [{}, {"b": 1}], [{"a": 1}]),
@@ -145,7 +152,7 @@ CASES: dict[str, tuple[dict[str, Any], list[Any], list[Any]]] = {
         {"type": "object", "dependentRequired": {"a": ["b"]}}, [{}, {"b": 1}, {"a": 1, "b": 1}], [{"a": 1}],
     ),
     "dependencies": (
-        {"$schema": D7, "type": "object", "dependencies": {"a": {"properties": {"b": {"type": "null"}}}}},
+        {"$schema": D7, "type": "object", "dependencies": {"a": {"properties": {"b": {"type": "null"}, "a": True}}}},
         [{"b": None, "a": 1}, {"b": 1}], [{"a": 1, "b": 1}],
     ),
     "$ref recursive": (
@@ -202,6 +209,10 @@ def test_no_random_word_is_invalid(name: str) -> None:
 
 
 REFUSED: dict[str, dict[str, Any]] = {
+    "not: cannot turn 'multipleOf'": {
+        "oneOf": [{"type": "number", "not": {"multipleOf": 2}}, {"type": "number", "minimum": 3}]
+    },
+    "not: leaves": {"oneOf": [{"type": "number"}, {"type": "integer"}]},
     "uniqueItems": {"type": "array", "items": {"type": "string"}, "uniqueItems": True},
     "contains": {"type": "array", "contains": {"type": "null"}},
     "unevaluatedProperties": {"type": "object", "unevaluatedProperties": False},

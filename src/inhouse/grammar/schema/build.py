@@ -118,6 +118,8 @@ class Builder(Expander):
             self._alternatives[self._states[goals]] = self._close(goals)
         live = self._live()
         if root not in live:
+            if self.narrowed:
+                raise Inexpressible("not", "leaves only numbers with a fraction")
             raise Impossible
         return Rewritten(
             _Writer(self._alternatives, live, self._states.get(())).whole(root), len(self._states)

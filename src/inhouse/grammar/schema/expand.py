@@ -85,7 +85,10 @@ class Expander:
         self.source = source
         self.lenient = lenient
         self.steps = 0
+        self.narrowed = False
+        """Whether something was left out that a value might have needed."""
         self._until = time.thread_time() + MAX_SECONDS
+        self._probing = 0  # asking whether there is any value: then nothing may be left out
         self._tagged: dict[int, Tags] = {}
         self._disjoint: dict[tuple[str, int, int], bool] = {}
 
@@ -237,12 +240,17 @@ class Expander:
         if (partial or len(choices) > 1) and self._excludes(flat, node):
             yield from self._grow(flat)
             return
-        if partial and not choices:
-            if not self.lenient:
+        if partial and not choices and not self._probing:
+            if partial == "type":  # numbers with a fraction: left out, other types may remain
+                self.narrowed = True
+            elif not self.lenient:
                 raise Inexpressible("not", f"cannot turn '{partial}' around")
-            yield from self._grow(flat)
+            else:
+                yield from self._grow(flat)
         for choice in choices:
             yield from self._grow(flat.copy(*choice))
+        if partial and self._probing:
+            raise Inexpressible("not", "has ways that are not looked at")
 
     def _excludes(self, flat: Flat, node: Any) -> bool:
         """Whether what is known already rules a schema out."""
@@ -290,12 +298,15 @@ class Expander:
         return out
 
     def _empty(self, flat: Flat) -> bool:
+        self._probing += 1
         try:
             return next(iter(self._grow(flat)), None) is None
         except TooComplex:
             raise
         except Inexpressible:
             return False
+        finally:
+            self._probing -= 1
 
 
 def as_list(value: Any) -> list[Any]:

@@ -51,8 +51,23 @@ def close(builder: Builder, flat: Flat) -> list[Alternative]:
         if name in needed and builder.dead(goals):
             return []
         named.append((name, builder.state(goals), name in needed))
-    keyed = _keyed(builder, flat, [name for name, _, _ in named])
+    keyed = [] if _shut(builder, flat, named) else _keyed(builder, flat, [name for name, _, _ in named])
     return _counted(builder, flat, named, keyed)
+
+
+def _shut(builder: Builder, flat: Flat, named: Named) -> bool:
+    """Whether the properties that are listed are all there are, as goes without saying.
+
+    A schema that lists some admits any others too. Held to that, a small model goes on inventing them
+    until its tokens run out; so others are there only where the schema speaks of them.
+    """
+    if flat.words.keys() & {"propertyNames", "minProperties"}:
+        return False
+    if any("additionalProperties" in frame or "patternProperties" in frame for frame in flat.frames):
+        return False
+    listed = {name for frame in flat.frames for name in frame.get("properties", ())}
+    alive = [name for name, state, _ in named if name in listed and not builder.dead_state(state)]
+    return bool(alive) and all(name in listed for name, _, needed in named if needed)
 
 
 def _keyed(builder: Builder, flat: Flat, names: list[str]) -> list[tuple[str, int]]:
