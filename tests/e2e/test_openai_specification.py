@@ -113,6 +113,14 @@ def test_responses(server: Server, more: dict[str, Any]) -> None:
     body = {"model": "fake", **more}
     answer = ask(server, "responses", body)
     holds("Response", answer)
+    # What the Open Responses specification asks for beyond OpenAI's own.
+    assert answer.keys() >= {
+        "completed_at",
+        "presence_penalty",
+        "frequency_penalty",
+        "top_logprobs",
+        "tool_choice",
+    }
     for event in ask(server, "responses", {**body, "stream": True}):
         holds("ResponseStreamEvent", event)
     holds("Response", ask(server, f"responses/{answer['id']}", method="GET"))

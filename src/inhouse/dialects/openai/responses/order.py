@@ -64,6 +64,7 @@ class Head:
             "created_at": self.created,
             "status": status,
             "error": None,
+            "completed_at": None,
             "incomplete_details": None,
             "output": output,
             "store": self.store,

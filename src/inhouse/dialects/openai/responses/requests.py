@@ -57,6 +57,8 @@ def decode_create(body: bytes) -> Order:
         "temperature": sampling.temperature,
         "top_logprobs": top or 0,
         "top_p": sampling.top_p,
+        "presence_penalty": sampling.presence_penalty or 0.0,
+        "frequency_penalty": sampling.frequency_penalty or 0.0,
         "metadata": read_metadata(fields),
         **_hints(fields),
     }
