@@ -14,7 +14,7 @@ from inhouse.prepare import Prepare
 
 CARD = Card(ModelName.parse("m"), "d", "w", "", 1, Footprint(1, 1))
 CHAT = Chat(model="m", messages=(Message("user", (Text("hi"),)),))
-HARD = {"type": "object", "properties": {"a": {"not": {"pattern": "x"}}}}
+HARD = {"type": "object", "properties": {"a": {"type": "array", "uniqueItems": True}}}
 
 
 async def bring(request: Request) -> Request:
@@ -69,6 +69,23 @@ async def test_tools_are_checked_when_a_call_is_forced_and_only_then():
     with pytest.raises(Unsupported) as caught:
         await prepare()(dataclasses.replace(chat, tool_choice=ToolChoice("required")), CARD)
     assert (caught.value.param or "").startswith("tools[0]")
+
+
+async def test_the_model_is_shown_the_schema_that_came_and_not_the_one_it_is_held_to():
+    tool = Tool("f", parameters={"type": "object", "properties": {"a": {"type": ["integer", "null"]}}})
+    chat = dataclasses.replace(CHAT, tools=(tool,), tool_choice=ToolChoice("required"))
+    done = await prepare()(chat, CARD)
+    assert isinstance(done, Chat)
+    assert done.tools[0].parameters == tool.parameters
+    assert done.tools[0].enforced not in (None, tool.parameters)
+
+
+async def test_beside_a_format_the_calls_of_free_choice_are_loosened_and_not_refused():
+    form = Format("schema", {"type": "object"}, param="format")
+    chat = dataclasses.replace(CHAT, tools=(Tool("f", parameters=HARD),), format=form)
+    done = await prepare()(chat, CARD)
+    assert isinstance(done, Chat)
+    assert done.tools[0].enforced is not None
 
 
 async def test_a_chat_that_is_only_counted_is_held_to_the_same():

@@ -35,14 +35,15 @@ class Prepare:
     async def _held(self, request: R) -> R:
         """The request with its formats checked, if it has any. Compiling one may take a while."""
         if request.format is None and not _forced(request):
-            return request
+            return request  # what a free call is held to is looked at once there is one
         return await asyncio.to_thread(self._checked, request)
 
     def _checked(self, request: R) -> R:
         if request.format is not None:
             request = dataclasses.replace(request, format=grammar.check(request.format, self.grammars))
-        if isinstance(request, Chat) and _forced(request):
-            tools = grammar.check_tools(request.tools, self.grammars, "tools")
+        if isinstance(request, Chat) and request.tools and request.tool_choice.mode != "none":
+            forced = _forced(request)
+            tools = grammar.check_tools(request.tools, self.grammars, "tools", forced=forced)
             request = dataclasses.replace(request, tools=tools)
         return request
 

@@ -136,11 +136,26 @@ def test_a_tool_is_refused_by_its_field_only_when_a_call_is_forced() -> None:
     assert refused.value.param == "tools[1].function.parameters"
     loose = check_tools(tools, LLG, "tools", forced=False)
     assert [tool.name for tool in loose] == ["f", "g"]
-    assert loose[1].parameters["properties"]["a"] == {"type": "integer"}
+    assert (loose[1].enforced or {})["properties"]["a"] == {"type": "integer"}
 
 
-def test_a_tool_without_parameters_takes_an_object() -> None:
-    assert check_tools([Tool("f")], LLG, "tools")[0].parameters["type"] == "object"
+@pytest.mark.parametrize(
+    "parameters", [{}, {"type": "object", "properties": {}}, {"properties": {}, "required": [], "title": "f"}]
+)
+def test_a_tool_without_parameters_takes_an_empty_object(parameters: dict[str, Any]) -> None:
+    (tool,) = check_tools([Tool("f", parameters=parameters)], LLG, "tools")
+    assert tool.parameters == parameters
+    assert tool.enforced is not None
+    assert takes(tool.enforced, {})
+    assert not takes(tool.enforced, {"a": 1})
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"type": "object"}, {"type": "object", "properties": {}, "additionalProperties": True}]
+)
+def test_a_tool_that_says_that_it_takes_an_object_takes_any(parameters: dict[str, Any]) -> None:
+    (tool,) = check_tools([Tool("f", parameters=parameters)], LLG, "tools")
+    assert takes(tool.enforced or {}, {"a": 1})
 
 
 def test_reasons_are_short_and_do_not_quote() -> None:

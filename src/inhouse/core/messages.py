@@ -76,12 +76,14 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A function the model may call; ``parameters`` is a JSON Schema object."""
+    """A function the model may call; ``parameters`` is a JSON Schema object. ``enforced`` is the same in
+    words that the engine in use enforces, at times narrower; the model is never shown it."""
 
     name: str
     description: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     strict: bool = False
+    enforced: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

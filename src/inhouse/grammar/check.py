@@ -20,6 +20,7 @@ AFTER = 'Send "enforcement": "after" beside the schema to have the whole answer 
 LLGUIDANCE = frozenset({"gbnf", "lark"})
 MAX_LARK = 64 * 1024
 MAX_REGEX = 8 * 1024
+_ASIDE = frozenset({"title", "description", "required", "$schema"})
 MAX_WRITTEN = 1024 * 1024
 """Bytes of a rewritten schema."""
 
@@ -61,7 +62,7 @@ def check(format: Format, grammars: frozenset[str]) -> Format:
 def check_tools(
     tools: Sequence[Tool], grammars: frozenset[str], param: str, *, forced: bool = True
 ) -> tuple[Tool, ...]:
-    """Tools with their parameter schemas as the engine gets them when calls are forced.
+    """Tools with their parameter schemas as the engine gets them (``enforced``).
 
     ``forced`` (tool_choice required, or a named tool): a schema that cannot be enforced is refused as
     ``check`` does, naming the tool's field below ``param``. Otherwise it is loosened, and the arguments
@@ -70,11 +71,20 @@ def check_tools(
     out = []
     for at, tool in enumerate(tools):
         path = f"{param}[{at}].function.parameters"
-        asked = Format("schema", tool.parameters or {"type": "object"}, after=not forced, param=path)
+        asked = Format("schema", _arguments(tool.parameters), after=not forced, param=path)
         found = check(asked, grammars)
         schema = relaxed(found.schema or {}, grammars) if found.after else found.schema or {}
-        out.append(replace(tool, parameters=schema))
+        out.append(replace(tool, enforced=schema))
     return tuple(out)
+
+
+def _arguments(parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The schema of a call's arguments. A function without parameters takes none (OpenAI's API): one
+    whose list of them is empty, or that has no schema at all."""
+    listed = {key: value for key, value in parameters.items() if key not in _ASIDE}
+    if listed in ({}, {"type": "object", "properties": {}}, {"properties": {}}):
+        return {"type": "object", "additionalProperties": False}
+    return parameters
 
 
 def engine_grammar(grammar: Grammar) -> str:

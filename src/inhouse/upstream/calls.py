@@ -7,6 +7,7 @@ which that function takes. They stream while they are written, and are valid by 
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from collections.abc import AsyncGenerator, Callable
@@ -21,8 +22,8 @@ from ..dialects.llamaserver import Reading
 from ..dialects.llamaserver.encode import under
 from ..dialects.llamaserver.sampling import stops
 from ..dialects.llamaserver.toolcalls import WORDS, CallScanner
-from ..dialects.llamaserver.tools import arguments_schema
-from ..grammar import Validator
+from ..dialects.llamaserver.tools import arguments_schema, held_to
+from ..grammar import Validator, check_tools
 from .answer import Answer, Leg
 from .http import Link
 from .prompt import Rendering
@@ -122,7 +123,9 @@ class CallingAnswer(Answer):
         head = self._scanner.commit(name)
         yield head
         tool = next(tool for tool in self.chat.tools if tool.name == name)
-        leg, arguments = Leg(fields=under(arguments_schema(tool))), ""
+        grammars = self.link.launch.grammars
+        (tool,) = await asyncio.to_thread(check_tools, (tool,), grammars, "tools", forced=False)
+        leg, arguments = Leg(fields=under(held_to(tool))), ""
         async with aclosing(self.leg(leg)) as events:
             async for event in events:
                 if not isinstance(event, TextDelta):

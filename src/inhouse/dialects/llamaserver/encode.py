@@ -11,7 +11,6 @@ from ...core.messages import Format, Sampling
 from ...core.models import Card
 from ...core.requests import Chat, Complete
 from . import messages, sampling, tools
-from .closed import closed
 from .content import CLOSE, OPEN, Reading
 
 STREAM: dict[str, Any] = {"stream": True}
@@ -172,7 +171,7 @@ others skip the key."""
 
 def under(schema: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of /completion that hold an answer to a JSON Schema."""
-    return {"json_schema": {"x-guidance": BLANK, **closed(schema)}}
+    return {"json_schema": {"x-guidance": BLANK, **schema}}
 
 
 def encode_complete(

@@ -92,10 +92,19 @@ def schema_of(wanted: Format) -> Mapping[str, Any]:
 
 def arguments_schema(tool: Tool) -> dict[str, Any]:
     """What the arguments of a call must satisfy: an object, whatever else."""
-    schema = dict(tool.parameters)
+    return _object(tool.parameters)
+
+
+def _object(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    schema = dict(parameters)
     if not schema.keys() & {"type", "$ref", "anyOf", "oneOf", "allOf"}:
         schema["type"] = "object"
     return schema
+
+
+def held_to(tool: Tool) -> dict[str, Any]:
+    """What the engine holds the arguments of a call to."""
+    return _object(tool.parameters if tool.enforced is None else tool.enforced)
 
 
 def encode(tools: tuple[Tool, ...], card: Card) -> list[dict[str, Any]]:
@@ -145,7 +154,7 @@ def call_schema(
     definitions: dict[str, Any] = {}
     options: list[dict[str, Any]] = []
     for i, tool in enumerate(tools):
-        definitions[f"t{i}"] = rebased(arguments_schema(tool), f"#/$defs/t{i}")
+        definitions[f"t{i}"] = rebased(held_to(tool), f"#/$defs/t{i}")
         options.append(
             {
                 "type": "object",
