@@ -12,7 +12,7 @@ from .core.engine import Engine
 from .core.errors import EngineError, InhouseError
 from .core.events import ChoiceEnd, Event, Finished, Started
 from .core.models import Card
-from .core.requests import Caller, Chat, Complete, LoadOptions, Request, Unload
+from .core.requests import Caller, LoadOptions, Request, Unload
 from .core.usage import Timings, Usage
 from .ledger import Entry
 from .router import Route
@@ -88,14 +88,11 @@ class Runtime:
             yield ChoiceEnd("unload")
             yield Finished(Usage(), Timings(total=time.monotonic() - opened))
             return
-        wide = request.n if isinstance(request, Chat | Complete) else 1
-        if isinstance(request, Complete) and request.best_of:
-            wide = max(wide, request.best_of)
         async with self.lease(
             card,
             load=request.load,
             tenant=caller.tenant,
-            weight=wide,
+            weight=request.width,
             keep_alive=request.keep_alive,
             priority=request.priority,
         ) as lease:

@@ -45,6 +45,11 @@ class Common:
     priority: int = 0
     pin: float | None = None
 
+    @property
+    def width(self) -> int:
+        """How many answers are made side by side."""
+        return 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chat(Common):
@@ -77,6 +82,10 @@ class Chat(Common):
     template_args: Mapping[str, Any] = field(default_factory=dict)
     prompt: str | None = None
 
+    @property
+    def width(self) -> int:
+        return self.n
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Complete(Common):
@@ -96,6 +105,10 @@ class Complete(Common):
     logprobs: int | None = None
     truncate: bool = False
     want_context: bool = False
+
+    @property
+    def width(self) -> int:
+        return max(self.n, self.best_of or 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
