@@ -15,7 +15,7 @@ from ..dialects.llamaserver import Order, Reading, Tally, check_ids, encode_chat
 from ..dialects.llamaserver.encode import chat_reading, quiet
 from ..dialects.llamaserver.sampling import max_tokens
 from ..dialects.llamaserver.tools import ToolPlan, plan
-from . import fit, verify
+from . import fit, systems, verify
 from .answer import Answer
 from .calls import CallingAnswer
 from .http import Link, decoder_for
@@ -39,6 +39,7 @@ def run(link: Link, card: Card, chat: Chat) -> AsyncGenerator[Event, None]:
 
 async def _run(link: Link, card: Card, chat: Chat) -> AsyncGenerator[Event, None]:
     """Fitted to the context: cut where that is allowed, ended where nothing is left."""
+    chat = await systems.settled(link, card, chat)
     limit = own_limit(link.launch, chat.load)
     told: Notice | None = None
     cap: int | None = None

@@ -12,7 +12,7 @@ from ..dialects.llamaserver import check_ids
 from ..dialects.llamaserver.embed import spelled
 from ..dialects.llamaserver.tokens import PATH, decode_pieces, encode_pieces
 from ..dialects.llamaserver.tools import plan
-from . import prompt
+from . import prompt, systems
 from .http import Link
 
 
@@ -40,7 +40,7 @@ async def render(link: Link, card: Card, request: Render) -> AsyncGenerator[Even
 
     Raises BadRequest where the model's template refuses the conversation.
     """
-    chat = request.chat
+    chat = await systems.settled(link, card, request.chat)
     before = chat.context or ()
     check_ids(before, card, "context")
     rendering = await prompt.render(link, card, chat, plan(chat, card))
