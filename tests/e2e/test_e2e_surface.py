@@ -168,7 +168,7 @@ def test_the_examples_of_the_reference_work(server: Server) -> None:
             operations.get("post", {}).get("requestBody", {}).get("content", {}).get("application/json", {})
         )
         if "example" in content and path != "/api/pull":
-            model = "fake-embed" if "rerank" in path else "fake"
+            model = "fake-embed" if path.endswith(("rerank", "score")) else "fake"
             answer = server.ask("POST", path, {**content["example"], "model": model})
             assert answer.status == 200, (path, answer.body)
             tried += 1

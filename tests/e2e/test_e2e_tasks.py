@@ -123,3 +123,11 @@ def test_two_thousand_texts_are_ranked_and_embedded(server: Server) -> None:
     assert [one["index"] for one in vectors] == list(range(2048))
     answer = server.ask("POST", "/v1/embeddings", {"model": "fake-embed", "input": ["x"] * 20_000})
     assert (answer.status, answer.json["error"]["param"]) == (400, "input")
+
+
+@pytest.mark.parametrize("path", ["/rerank", "/v2/rerank", "/score", "/tokenize", "/apply-template"])
+def test_what_the_server_itself_refuses_has_the_same_shape(server: Server, path: str) -> None:
+    answer = server.ask("POST", path, b"{}", {"content-type": "text/plain"})
+    assert answer.status == 415
+    assert answer.json["error"]["type"] == "invalid_request_error"
+    assert answer.json["error"]["message"]

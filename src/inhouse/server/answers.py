@@ -30,6 +30,8 @@ class Info:
     outcome: str = ""
 
 
+_OPENAI = ("/v1", "/v2", "/rerank", "/score", "/tokenize", "/detokenize", "/apply-template")
+"""Paths of OpenAI's API, and of others whose errors have its shape."""
 _ANTHROPIC = {
     401: "authentication_error",
     403: "permission_error",
@@ -94,7 +96,7 @@ async def refuse(scope: Scope, send: Send, refusal: HttpError) -> None:
             "error": {"type": kind, "message": refusal.message},
             "request_id": info.caller.request_id,
         }
-    elif scope["path"].startswith("/v1"):
+    elif scope["path"].startswith(_OPENAI):
         kind = "invalid_request_error" if refusal.status < 500 else "server_error"
         body = {
             "error": {"message": refusal.message, "type": kind, "param": None, "code": None},

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import html
 import json
-import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from . import answers
 from .answers import Receive, Scope, Send
+from .operations import AnyRow, operation, shown_path
 from .schemas import EXAMPLES, SCHEMAS
 
 if TYPE_CHECKING:
@@ -26,26 +26,12 @@ td,th{border-color:#333}a{color:#8ab4ff}}
 """
 
 
-_PLACE = re.compile(r"\{(\w+)")
-_UNNAMED = re.compile(r"\W+")
-
-
-class AnyRow(Protocol):
-    methods: tuple[str, ...]
-    path: str
-    group: str
-    summary: str
-    body: str
-    stream: str
-    upload: str
-
-
 def document(rows: Iterable[AnyRow]) -> dict[str, Any]:
     """The OpenAPI document of a route table."""
     paths: dict[str, Any] = {}
     for row in rows:
         for method in row.methods:
-            paths.setdefault(shown_path(row.path), {})[method.lower()] = _operation(row, method)
+            paths.setdefault(shown_path(row.path), {})[method.lower()] = operation(row, method)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Inhouse", "version": __version__, "license": {"name": "Apache-2.0"}},
@@ -56,48 +42,6 @@ def document(rows: Iterable[AnyRow]) -> dict[str, Any]:
         },
         "security": [{}, {"key": []}],
     }
-
-
-def shown_path(path: str) -> str:
-    """A row's path as OpenAPI writes it."""
-    return path.replace(":path}", "}")
-
-
-def _operation(row: AnyRow, method: str) -> dict[str, Any]:
-    ok: dict[str, Any] = {"description": "OK", "headers": {"x-request-id": {"schema": {"type": "string"}}}}
-    text = {"/metrics": "text/plain", "/docs": "text/html", "/": "text/plain"}.get(row.path)
-    if method != "HEAD" and row.path not in ("/api/copy", "/api/delete", "/api/blobs/{digest:path}"):
-        ok["content"] = {text or "application/json": {"schema": {} if text is None else {"type": "string"}}}
-        if row.stream:
-            ok["content"][row.stream] = {"schema": {}}
-    wrong = {"description": "Refused or failed", "content": {"application/json": {"schema": _error(row)}}}
-    operation: dict[str, Any] = {
-        "operationId": method.lower() + _UNNAMED.sub("_", shown_path(row.path)),
-        "tags": [row.group],
-        "summary": row.summary,
-        "responses": {"200": ok, "default": wrong},
-    }
-    if row.body:
-        schema = {"$ref": f"#/components/schemas/{row.body}"}
-        content: dict[str, Any] = {"schema": schema}
-        if row.body in EXAMPLES:
-            content["example"] = EXAMPLES[row.body]
-        operation["requestBody"] = {"required": True, "content": {"application/json": content}}
-    if row.upload and method != "HEAD":
-        binary = {row.upload: {"schema": {"type": "string", "format": "binary"}}}
-        operation["requestBody"] = {"required": True, "content": binary}
-    if names := _PLACE.findall(row.path):
-        operation["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
-        ]
-    return operation
-
-
-def _error(row: AnyRow) -> dict[str, Any]:
-    name = {"OpenAI": "OpenAIError", "Tasks": "OpenAIError", "Anthropic": "AnthropicError"}.get(
-        row.group, "Error"
-    )
-    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def page(rows: Iterable[AnyRow]) -> str:
