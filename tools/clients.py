@@ -3,7 +3,7 @@
 usage: .venv/bin/python tools/clients.py [SET...] [-- PYTEST ARGUMENTS...]
 
 The sets are the folders of tests/clients; some libraries need an older version of what others need.
-Small real models answer; the tests themselves know only the server's URL.
+Small real models answer, and on a second server the fake engine; the tests themselves know only the URLs.
 """
 
 from __future__ import annotations
@@ -41,11 +41,15 @@ def main() -> int:
             "INHOUSE_CONTEXT_LENGTH": "4096",
             "INHOUSE_API_KEY": "sk-of-the-tests",
         }
-        with serving(home, **options) as server:
+        with (
+            serving(home, **options) as server,
+            serving(Path(folder) / "fake", INHOUSE_ENGINE="fake") as fake,
+        ):
             env = {
                 **{k: v for k, v in os.environ.items() if not k.startswith(("INHOUSE_", "COV"))},
                 "INHOUSE_CLIENTS_URL": f"http://127.0.0.1:{server.port}",
                 "INHOUSE_CLIENTS_KEY": options["INHOUSE_API_KEY"],
+                "INHOUSE_CLIENTS_FAKE_URL": f"http://127.0.0.1:{fake.port}",
                 **{f"INHOUSE_CLIENTS_{what}": name for what, name in MODELS.items()},
             }
             codes = []

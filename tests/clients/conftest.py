@@ -15,6 +15,7 @@ def _told(name: str) -> str:
 
 
 URL, KEY = _told("URL"), _told("KEY")
+FAKE_URL = _told("FAKE_URL")  # with the fake engine, and no key
 SMALL, CODER, EMBEDDER = _told("SMALL"), _told("CODER"), _told("EMBEDDER")
 
 

@@ -59,9 +59,9 @@ def test_a_text_completion() -> None:
 
 
 def test_a_wrong_key_is_said_clearly() -> None:
+    made = _chat(Chat)
+    made.key = "wrong"
     with pytest.raises(Exception, match="API key"):
-        made = _chat(Chat)
-        made.key = "wrong"
         made.prompt("hi", stream=False).text()
 
 
