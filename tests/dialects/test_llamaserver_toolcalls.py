@@ -220,3 +220,60 @@ def test_forced_arguments_survive_any_json(value: object, data: st.DataObject) -
     text = f'{{"name": "add", "arguments": {arguments}}}'
     cut = data.draw(st.integers(0, len(text)))
     assert run(ForcedCalls(), [text[:cut], text[cut:]]) == ("", [("add", arguments)])
+
+
+def meant(name: str, arguments: str) -> str | None:
+    """What takes a city is the weather, however it is called."""
+    return "get_weather" if name not in NAMES and set(json.loads(arguments)) == {"city"} else None
+
+
+MISNAMED = '{"name": "Paris \\"weather\\"", "arguments": {"city": "Paris"}}'
+
+
+@pytest.mark.parametrize(
+    ("text", "before"),
+    [
+        (MISNAMED, ""),
+        (f"```json\n{MISNAMED}\n```", ""),
+        (f"Sure.\n<tool_call>{MISNAMED}", "Sure.\n"),
+        ('{\n "name" : "x",\n "parameters" : {"city": "Rome"}}', ""),
+    ],
+)
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_call_under_a_wrong_name_is_held_to_be_made_again(text: str, before: str, whole: bool) -> None:
+    scanner = CallScanner(NAMES, check=meant)
+    assert run(scanner, [text] if whole else list(text)) == (before, [])
+    assert scanner.refused is not None
+    name, length = scanner.refused
+    assert name == "get_weather"
+    if not whole:
+        assert text.replace("\n```", "")[-length:].startswith("{")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "Rex", "age": 4}',
+        '{"name": "Rex", "arguments": "none"}',
+        '{"name": "Rex", "arguments": {"legs": 4}}',
+        '{"name": "Rex", "arguments": {"city": "Rome"}, "age": 4}',
+        '{"name": "Rex", "home": {"arguments": {"city": "Rome"}}}',
+        '{"arguments": {"city": "Rome"}, "age": 4}',
+        '[{"name": "Rex", "arguments": {"city": "Rome"}}]',
+        '{"dog": {"name": "Rex", "arguments": {"city": "Rome"}}}',
+        f'{{"name": "{"R" * 70}", "arguments": {{"city": "Rome"}}}}',
+        '{"name": "Rex", "arguments": {"city": "Rome"',
+    ],
+)
+def test_other_objects_with_a_name_stay_text(text: str) -> None:
+    for pieces in ([text], list(text), [f"```json\n{text}\n```"]):
+        scanner = CallScanner(NAMES, check=meant)
+        assert run(scanner, pieces) == ("".join(pieces), [])
+        assert scanner.refused is None
+
+
+def test_an_object_with_a_name_comes_out_as_soon_as_it_is_seen_to_be_no_call() -> None:
+    scanner = CallScanner(NAMES, check=meant)
+    assert scanner.feed('{"name": "Rex", "a') == []
+    said = [event.text for event in scanner.feed("ge") if isinstance(event, TextDelta)]
+    assert "".join(said) == '{"name": "Rex", "age'

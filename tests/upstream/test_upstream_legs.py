@@ -248,6 +248,39 @@ async def test_a_whole_call_with_bad_arguments_is_made_again_under_the_schema(
     assert again["json_schema"]["required"] == ["city"]
 
 
+async def test_a_call_under_a_wrong_name_is_made_again_under_the_one_that_takes_its_arguments(
+    double: LlamaDouble, make: Make
+) -> None:
+    double.script = Recital(
+        '```json\n{"name": "Paris", "arguments":', ' {"city": "P"}}', '{"city": "Paris"}', "}"
+    )
+    events = await collect(make(), chat(tools=(WEATHER, ADD)))
+    assert calls(events) == [("get_weather", {"city": "Paris"})]
+    assert text(events) == ""
+    again = double.sent("/completion")[-2]
+    assert again["prompt"].endswith('```json\n{"name": "get_weather", "arguments":')
+    assert again["json_schema"]["required"] == ["city"]
+
+
+@pytest.mark.parametrize(
+    ("tools", "written"),
+    [
+        ((WEATHER,), '{"name": "Rex", "arguments": {"legs": 4}}'),
+        ((WEATHER,), '{"name": "Rex", "arguments": {}}'),
+        ((WEATHER, dataclasses.replace(WEATHER, name="w")), '{"name": "Rex", "arguments": {"city": "Rome"}}'),
+        ((Tool("any", parameters={"type": "object"}),), '{"name": "Rex", "arguments": {"legs": 4}}'),
+    ],
+)
+async def test_what_is_no_call_of_any_one_function_stays_text(
+    double: LlamaDouble, make: Make, tools: tuple[Tool, ...], written: str
+) -> None:
+    head, word, rest = written.partition('"arguments":')
+    double.script = Recital(head + word, rest)
+    events = await collect(make(), chat(tools=tools))
+    assert calls(events) == []
+    assert text(events) == written
+
+
 async def test_a_whole_call_with_good_arguments_is_taken_as_it_is(double: LlamaDouble, make: Make) -> None:
     double.script = Recital('{"arguments":', ' {"city": "Rome"}, "name": "get_weather"}')
     events = await collect(make(), chat(tools=(WEATHER,)))

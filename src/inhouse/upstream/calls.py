@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from typing import cast
 
@@ -47,6 +47,26 @@ def checker(tools: tuple[Tool, ...]) -> Check:
     return wrong
 
 
+def again(tools: tuple[Tool, ...], wrong: Check, name: str, arguments: str) -> str | None:
+    """The function whose call is to be made again. Where there is none of the name that was written, it
+    is the only one that takes arguments of these names; if there is no such, this was no call."""
+    if any(tool.name == name for tool in tools):
+        return name if wrong(name, arguments) else None
+    given = set(json.loads(arguments))
+    fits = [tool.name for tool in tools if given and set(_required(tool)) <= given <= set(_listed(tool))]
+    return fits[0] if len(fits) == 1 else None
+
+
+def _listed(tool: Tool) -> list[str]:
+    listed = tool.parameters.get("properties")
+    return list(listed) if isinstance(listed, Mapping) else []
+
+
+def _required(tool: Tool) -> list[str]:
+    required = tool.parameters.get("required")
+    return list(required) if isinstance(required, list | tuple) else []
+
+
 def invalid(name: str, why: str) -> Notice:
     """Told where arguments do not fit their schema, whoever made them."""
     return Notice("tool_arguments_invalid", f"The arguments of '{name}' do not fit its schema: {why}.")
@@ -60,7 +80,7 @@ class CallingAnswer(Answer):
     ) -> None:
         """Raises BadRequest when the schema of a tool is none."""
         self._wrong = wrong = checker(chat.tools)
-        reading = dataclasses.replace(reading, check=lambda name, arguments: not wrong(name, arguments))
+        reading = dataclasses.replace(reading, check=lambda *call: again(chat.tools, wrong, *call))
         super().__init__(link, card, chat, rendering, reading, left=left)
         self._scanner = cast(CallScanner, self.content.calls)
 

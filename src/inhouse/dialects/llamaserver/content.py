@@ -21,8 +21,8 @@ class Reading:
     ``n`` choices are counted from ``offset``. ``prefill`` is echoed at the start and taken off.
     ``logprobs`` as in the request. ``mute``: nothing was asked for, whatever the engine writes.
     ``thoughts``: think tags may stand at the start of the text; ``thinking`` says that the prompt
-    opened one already, ``hush`` that thoughts are not wanted and left out. ``check`` says of a function
-    and the arguments read from text whether they go together.
+    opened one already, ``hush`` that thoughts are not wanted and left out. ``check`` says of a call that
+    was read from text which function's call is to be made again, if any.
     """
 
     n: int = 1

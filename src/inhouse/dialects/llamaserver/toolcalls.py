@@ -31,9 +31,11 @@ _BEGUN = re.compile(
     r'\[*(?:\{"tool_calls":\[)?\{(?:"type":"function",)?(?:"function":\{)?'
     r'"(?:name|function)":(?P<name>"(?:[^"\\]|\\.)*"),'
 )
+_NAMED = re.compile(r'\{"name":"(?:[^"\\]|\\.){0,64}(?:\\?\Z|"(?P<rest>.*)\Z)', re.DOTALL)
 WORDS = ('"arguments":', '"parameters":')
 """What stands before the arguments of a call."""
-Check = Callable[[str, str], bool]
+Check = Callable[[str, str], str | None]
+"""The function whose call is to be made again, by the name and the arguments of the one that was written."""
 
 
 def heads(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -72,6 +74,16 @@ def calls_of(value: Any, names: tuple[str, ...]) -> list[tuple[str, str]] | None
     return out or None
 
 
+def _shape(value: Any) -> tuple[str, str] | None:
+    """Name and arguments of an object that is a call and nothing else, whatever it calls."""
+    if not isinstance(value, Mapping) or len(value) != 2:
+        return None
+    name, arguments = value.get("name"), value.get("arguments", value.get("parameters"))
+    if not isinstance(name, str) or not isinstance(arguments, Mapping):
+        return None
+    return name, json.dumps(arguments, ensure_ascii=False)
+
+
 class CallScanner:
     """Turns the text of one choice into text and call events."""
 
@@ -103,8 +115,8 @@ class CallScanner:
         self.calls = first
         """Calls seen so far in this choice."""
         self.refused: tuple[str, int] | None = None
-        """The name of a call whose arguments were refused, and how many characters it takes up at the
-        end of the text. Nothing more is read until ``commit``."""
+        """The function whose call is to be made again, and how many characters the refused one takes up
+        at the end of the text. Nothing more is read until ``commit``."""
 
     def begun(self) -> str | None:
         """The name of the declared function whose call has been opened and now wants its arguments."""
@@ -212,14 +224,15 @@ class CallScanner:
         if end < 0:
             return False
         try:
-            calls = calls_of(json.loads(self._held[self._begin : end]), self._names)
+            value = json.loads(self._held[self._begin : end])
+            calls = calls_of(value, self._names)
         except (ValueError, RecursionError):
-            calls = None
+            value, calls = None, None
         if calls is None:
-            return self._release(out, end)
+            shape = _shape(value)
+            return not (shape and self._refuse(*shape)) and self._release(out, end)
         for name, arguments in calls[:1] if self._single else calls:
-            if self._check is not None and not self._check(name, arguments):
-                self.refused = (name, len(self._held) - self._begin)
+            if self._refuse(name, arguments):
                 return False
             out.append(ToolCallDelta(self.calls, arguments, self._make_id(), name, self._index))
             self.calls += 1
@@ -229,10 +242,22 @@ class CallScanner:
         self._state = "deaf" if self._single else "start"
         return self._state == "start" and bool(self._held)
 
+    def _refuse(self, name: str, arguments: str) -> bool:
+        """Whether a call is to be made again."""
+        again = self._check(name, arguments) if self._check is not None else None
+        if again is not None:
+            self.refused = (again, len(self._held) - self._begin)
+        return again is not None
+
     def _viable(self) -> bool:
         """Whether the head of the value is, or may become, that of a call."""
         head = _SPACE.sub("", self._held[self._begin : self._begin + 400]).lstrip("[")
-        return not head or any(known.startswith(head) or head.startswith(known) for known in self._heads)
+        if not head or any(known.startswith(head) or head.startswith(known) for known in self._heads):
+            return True
+        # A small model may write another name than that of the function which it was given.
+        match = _NAMED.match(head) if self._check is not None else None
+        rest = match and (match["rest"] or "").removeprefix(",")
+        return rest is not None and any(word.startswith(rest) or rest.startswith(word) for word in WORDS)
 
     def _in_text(self, out: list[Event]) -> bool:
         """In plain text: a tag anywhere or a fence at the start of a line may open a call."""
