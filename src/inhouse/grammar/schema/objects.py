@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from . import dfa, scalars
 from .alternatives import EVERY_KEY, Alternative, Fields
+from .ecma import whole
 from .errors import Inexpressible
 from .expand import Flat
 from .matching import matches
-from .regex import ANY, TOP, Alt, Chars, Node, Rep, literal, others, whole, write
+from .regex import ANY, TOP, Alt, Chars, Node, Rep, literal, others, write
 
 if TYPE_CHECKING:
     from .build import Builder

@@ -7,12 +7,13 @@ from math import lcm
 from typing import Any
 
 from . import dfa
+from .ecma import whole
 from .errors import Inexpressible
 from .expand import Flat
 from .formats import BASE64, FORMATS
 from .made import MISMATCH
 from .matching import holds
-from .regex import Node, others, whole, write
+from .regex import Node, others, write
 
 SAFE = 2**53
 """Integers beyond this are not told apart by a double, which is what engines and clients read them into."""
