@@ -263,6 +263,10 @@ OBJECT = {"type": "object"}
             Format("schema", OBJECT, param="response_format.schema"),
         ),
         (
+            {"response_format": {"type": "json_object", "value": OBJECT}},
+            Format("schema", OBJECT, param="response_format.value"),
+        ),
+        (
             {"response_format": {"type": "grammar", "grammar": GBNF}},
             Format("grammar", grammar=Grammar("gbnf", GBNF), param="response_format.grammar"),
         ),

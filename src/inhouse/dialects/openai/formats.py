@@ -53,8 +53,9 @@ def _response_format(body: Fields, name: str) -> Format | None:
         return _described_grammar(wanted)
     if kind == "json_schema":
         return _json_schema(wanted)
-    if wanted.has("schema"):  # llama.cpp's and others' older way
-        return _schema(wanted, "schema")
+    for key in ("schema", "value"):  # llama.cpp's and others' older way; Hugging Face's client's
+        if wanted.has(key):
+            return _schema(wanted, key)
     return Format("json", param=name)
 
 
