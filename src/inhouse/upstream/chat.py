@@ -29,7 +29,7 @@ def run(link: Link, card: Card, chat: Chat) -> AsyncGenerator[Event, None]:
     Raises ContextExceeded when the prompt is too long and may not be cut, EngineError when an answer
     does not satisfy its schema, and what ``encode_chat`` raises.
     """
-    events = verify.promised(lambda one: _run(link, card, one), chat)
+    events = verify.promised(lambda one: _run(link, card, one), chat, link.launch.grammars)
     chosen = plan(chat, card)
     forced = chosen.mode == "forced"
     if forced or (chosen.mode == "auto" and not _scanned(chosen)):

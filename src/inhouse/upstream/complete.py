@@ -58,7 +58,7 @@ def run(link: Link, card: Card, request: Complete) -> AsyncGenerator[Event, None
     does not satisfy its schema.
     """
     _check(request, card)
-    return verify.promised(lambda one: _run(link, card, one), request)
+    return verify.promised(lambda one: _run(link, card, one), request, link.launch.grammars)
 
 
 async def _run(link: Link, card: Card, request: Complete) -> AsyncGenerator[Event, None]:

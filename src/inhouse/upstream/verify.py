@@ -6,6 +6,7 @@ enforces. A wrong answer must not end like a right one.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -28,16 +29,16 @@ Events = AsyncGenerator[Event, None]
 R = TypeVar("R", Chat, Complete)
 
 
-def promised(run: Callable[[R], Events], request: R) -> Events:
-    """The events of ``request``, held to its format. Raises what ``enforced`` and ``after`` raise;
-    a refusal of the engine names the field that asked for the format."""
+def promised(run: Callable[[R], Events], request: R, grammars: frozenset[str]) -> Events:
+    """The events of ``request``, held to its format; ``grammars`` as in ``Launch``. Raises what ``enforced``
+    and ``after`` raise; a refusal of the engine names the field that asked for the format."""
     wanted = request.format
     if wanted is None:
         return run(request)
     if wanted.kind == "grammar" or (isinstance(request, Complete) and request.echo):
         return _named(run(request), wanted.param)
     if wanted.after and wanted.kind == "schema":
-        return _named(after(run, request, wanted), wanted.param)
+        return _named(after(run, request, wanted, grammars), wanted.param)
     return _named(enforced(run(request), wanted), wanted.param)
 
 
@@ -84,12 +85,13 @@ async def enforced(events: Events, wanted: Format) -> Events:
             yield event
 
 
-async def after(run: Callable[[R], Events], request: R, wanted: Format) -> Events:
+async def after(run: Callable[[R], Events], request: R, wanted: Format, grammars: frozenset[str]) -> Events:
     """Whole answers under a schema that is only looked at afterwards; a few are made until one is right.
 
     Every attempt counts. Raises EngineError when none satisfies the schema.
     """
-    loose = dataclasses.replace(wanted, kind="schema", schema=relaxed(schema_of(wanted)), after=False)
+    schema = await asyncio.to_thread(relaxed, schema_of(wanted), grammars)
+    loose = dataclasses.replace(wanted, kind="schema", schema=schema, after=False)
     used, times, why, started = Usage(), Timings(), "", False
     for attempt in range(ATTEMPTS):
         texts, held, why = Texts(wanted), list[Event](), ""
