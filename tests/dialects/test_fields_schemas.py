@@ -43,7 +43,7 @@ def test_ordinary_schemas_pass(schema):
     [
         ({"$ref": "https://example.com/x"}, "outside"),
         ({"$ref": "file:///etc/passwd"}, "outside"),
-        ({"$ref": "#"}, "outside"),
+        ({"$ref": "#"}, "itself"),
         ({"properties": {"a": [{"$ref": "other.json#/a"}]}}, "outside"),
         ({"$ref": "#/$defs/none"}, "nowhere"),
         ({"$ref": "#/type/x", "type": "object"}, "nowhere"),
@@ -83,3 +83,24 @@ def test_a_long_chain_of_references_is_checked_fast():
     with pytest.raises(BadRequest, match="itself"):
         check_schema({"$defs": defs, "$ref": "#/$defs/d0"}, "format")
     assert time.process_time() - before < 2
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"next": {"$ref": "#"}}},
+        {"properties": {"a": {"$ref": "#it"}}, "$defs": {"x": {"$anchor": "it", "type": "string"}}},
+        {"properties": {"a": {"$ref": "#it"}}, "definitions": {"x": {"$id": "#it", "type": "string"}}},
+    ],
+    ids=["root", "anchor", "older anchor"],
+)
+def test_references_may_name_the_whole_schema_or_an_anchor(schema):
+    check_schema(schema, "p")
+
+
+@pytest.mark.parametrize(
+    "schema", [{"$ref": "#"}, {"anyOf": [{"$ref": "#"}]}, {"items": {"$ref": "#nowhere"}}]
+)
+def test_references_to_themselves_or_to_no_anchor_are_refused(schema):
+    with pytest.raises(BadRequest, match="ref"):
+        check_schema(schema, "p")

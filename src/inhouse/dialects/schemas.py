@@ -1,8 +1,8 @@
 """Ceilings for JSON Schemas from strangers: refused here, fast, before any engine sees them.
 
 A schema becomes a grammar in the engine, so its size is work there. References stay inside the
-document (``#/...``); nothing is ever fetched. Recursion through properties or items is fine; a
-reference that leads back to itself without consuming anything has no meaning and is refused.
+document (``#``, ``#/...``, ``#anchor``); nothing is ever fetched. Recursion through properties or items
+is fine; a reference that leads back to itself without consuming anything has no meaning and is refused.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .wire import dumps
 
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 64
-MAX_ENUM = 1000
+MAX_ENUM = 5000
 MAX_PATTERN = 1000
 _JOINS = ("anyOf", "oneOf", "allOf")
 
@@ -51,7 +51,7 @@ def _refuse(param: str, what: str, hint: str) -> None:
 def _check_node(node: dict[str, Any], param: str, refs: list[str]) -> None:
     ref = node.get("$ref")
     if isinstance(ref, str):
-        if not ref.startswith("#/"):
+        if not ref.startswith("#"):
             _refuse(param, "a $ref leads outside the schema", "Use references like '#/$defs/name' only.")
         refs.append(ref)
     values = node.get("enum")
@@ -63,6 +63,10 @@ def _check_node(node: dict[str, Any], param: str, refs: list[str]) -> None:
 
 
 def _resolve(schema: Mapping[str, Any], ref: str) -> Any:
+    if ref == "#":
+        return schema
+    if not ref.startswith("#/"):
+        return next((node for node in nested_objects(schema, "") if _anchored(node, ref)), None)
     node: Any = schema
     for part in ref[2:].split("/"):
         key = unquote(part).replace("~1", "/").replace("~0", "~")
@@ -73,6 +77,11 @@ def _resolve(schema: Mapping[str, Any], ref: str) -> Any:
         else:
             return None
     return node
+
+
+def _anchored(node: Mapping[str, Any], ref: str) -> bool:
+    """Whether ``#name`` means this node; drafts before 2019 write the anchor as an ``$id``."""
+    return ref in (node.get("$id"), node.get("id")) or node.get("$anchor") == ref[1:]
 
 
 def _immediate(node: Any) -> Iterator[str]:
