@@ -56,7 +56,7 @@ async def test_nothing_is_made_on_disk_before_the_first_use(tmp_path):
 
 
 async def test_an_object_comes_back_as_it_was(archive):
-    one = Kept("thing", "a", "t", NOW, {"x": [1, None, "Grüße \ud800 \u2028"]}, "p", NOW + 50)
+    one = Kept("thing", "a", "t", NOW, {"x": [1, None, "Grüße \ud800 \u2028"]}, "p", NOW + 5000)
     await archive.put(kept("b"))
     assert (await archive.get("thing", "b", "t")).expires == NOW + 30 * 86_400
     await archive.put(one)

@@ -304,7 +304,7 @@ async def test_forced_arguments_stream_in_pieces(qwen: WorkerEngine) -> None:
 
 async def test_parallel_required_calls_come_as_several(qwen: WorkerEngine) -> None:
     wanted = chat(
-        "What is the weather in Paris, and what is 1 + 2? Use both functions.",
+        "Call get_weather for Paris and add for 1 and 2.",
         tools=(WEATHER, ADD),
         tool_choice=ToolChoice("required"),
         parallel_tool_calls=True,
