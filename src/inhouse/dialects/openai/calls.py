@@ -7,7 +7,7 @@ from typing import Any
 
 from ...core.events import ToolCallDelta
 from ..fold import Call
-from .responses.custom import InputText
+from .custom import InputText
 from .shapes import call_id
 
 

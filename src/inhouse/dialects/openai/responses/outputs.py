@@ -7,7 +7,7 @@ from typing import Any
 
 from ....core.events import TextDelta, TokenLogprob
 from ...wire import dumps, finite
-from .custom import InputText
+from ..custom import InputText
 from .names import item_id
 from .sealed import seal
 from .tools import Offer
