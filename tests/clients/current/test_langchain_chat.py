@@ -1,4 +1,8 @@
-"""LangChain's own standard integration suites for chat models, over every API of ours."""
+"""LangChain's own standard integration suites for chat models, over every API of ours.
+
+Skipped are images, sound and PDF files, which the small text models here do not read, and the timing of
+recorded answers.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,18 @@ from langchain_ollama import ChatOllama
 from langchain_openai import ChatOpenAI
 from langchain_tests.integration_tests import ChatModelIntegrationTests
 
-from conftest import CODER, KEY, URL
+from conftest import CODER, KEY, SMALL, URL
 
 
-class TestChatCompletions(ChatModelIntegrationTests):
+class Suite(ChatModelIntegrationTests):
+    """What holds for every API; pytest collects its subclasses only."""
+
+    @property
+    def model_override_value(self) -> str:
+        return SMALL
+
+
+class TestChatCompletions(Suite):
     @property
     def chat_model_class(self) -> type[BaseChatModel]:
         return ChatOpenAI
@@ -40,7 +52,7 @@ class TestResponses(TestChatCompletions):
         return {**super().chat_model_params, "use_responses_api": True}
 
 
-class TestMessages(ChatModelIntegrationTests):
+class TestMessages(Suite):
     @property
     def chat_model_class(self) -> type[BaseChatModel]:
         return ChatAnthropic
@@ -49,8 +61,12 @@ class TestMessages(ChatModelIntegrationTests):
     def chat_model_params(self) -> dict[str, Any]:
         return {"model": CODER, "base_url": URL, "api_key": KEY, "temperature": 0, "max_tokens": 200}
 
+    @property
+    def supports_anthropic_inputs(self) -> bool:
+        return True
 
-class TestOllama(ChatModelIntegrationTests):
+
+class TestOllama(Suite):
     @property
     def chat_model_class(self) -> type[BaseChatModel]:
         return ChatOllama
