@@ -108,8 +108,9 @@ def test_a_redirect_is_read_like_any_url():
     url = urls.parse("https://example.com/a/b?x=1")
     assert str(url.join("../c")) == "https://example.com/c"
     assert str(url.join("//other.example/c")) == "https://other.example/c"
-    with pytest.raises(BadRequest):
-        url.join("https://a\\b/")
+    for location in ("https://a\\b/", "http://[", "//[::1"):
+        with pytest.raises(BadRequest):
+            url.join(location)
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,11 @@ class Url:
     def join(self, location: str) -> Url:
         """Where a redirect from here leads. Raises BadRequest."""
         _clean(location)
-        return parse(urljoin(str(self), location))
+        try:
+            joined = urljoin(str(self), location)
+        except ValueError as error:
+            raise _bad("cannot be read") from error
+        return parse(joined)
 
 
 def parse(text: str) -> Url:
