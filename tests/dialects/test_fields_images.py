@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import struct
+import time
 
 import pytest
 
@@ -135,3 +136,11 @@ def test_bytes_over_the_ceiling_are_refused_whatever_they_are():
     assert from_bytes(png(), "x").data == png()
     with pytest.raises(BodyTooLarge):
         from_bytes(png() + bytes(MAX_BYTES), "x")
+
+
+@pytest.mark.parametrize("filler", [b"\xff", b"\xff\xe0\0\2"], ids=["fill bytes", "empty segments"])
+def test_a_jpeg_of_nothing_but_markers_is_refused_fast(filler):
+    before = time.process_time()
+    with pytest.raises(BadRequest, match="cut off"):
+        from_bytes(b"\xff\xd8" + filler * ((MAX_BYTES - 2) // len(filler)), "p")
+    assert time.process_time() - before < 0.5
