@@ -104,3 +104,33 @@ def test_references_may_name_the_whole_schema_or_an_anchor(schema):
 def test_references_to_themselves_or_to_no_anchor_are_refused(schema):
     with pytest.raises(BadRequest, match="ref"):
         check_schema(schema, "p")
+
+
+def _many_anchors() -> dict:
+    count = 3000
+    anchored = [{"$anchor": f"a{i}"} for i in range(count)]
+    return {"$defs": anchored, "properties": {"x": {"anyOf": [{"$ref": f"#a{i}"} for i in range(count)]}}}
+
+
+def _one_wide_node_under_many_names() -> dict:
+    names = [
+        "".join(f"%{ord(c):x}" if i >> n & 1 else c for n, c in enumerate("abcdefghijk")) for i in range(2000)
+    ]
+    uses = {"anyOf": [{"$ref": f"#/$defs/{name}"} for name in names]}
+    return {"$defs": {"abcdefghijk": {"allOf": [{}] * 30_000}}, "properties": {"x": uses}}
+
+
+@pytest.mark.parametrize(
+    "schema", [_many_anchors(), _one_wide_node_under_many_names()], ids=["anchors", "names"]
+)
+def test_many_references_are_followed_fast(schema):
+    before = time.process_time()
+    check_schema(schema, "p")
+    assert time.process_time() - before < 2
+
+
+def test_a_circle_through_two_names_of_one_node_is_seen():
+    with pytest.raises(BadRequest, match="itself"):
+        check_schema(
+            {"$defs": {"a": {"$anchor": "it", "allOf": [{"$ref": "#/$defs/%61"}]}}, "$ref": "#it"}, "p"
+        )

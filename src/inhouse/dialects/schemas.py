@@ -24,11 +24,18 @@ _JOINS = ("anyOf", "oneOf", "allOf")
 def check_schema(schema: Mapping[str, Any], param: str) -> None:
     """Raise BadRequest when a schema is too deep, too large or refers outside itself."""
     refs: list[str] = []
+    anchors: dict[str, Mapping[str, Any]] = {}
     for node in nested_objects(schema, param):
         _check_node(node, param, refs)
+        for name in _anchors(node):
+            anchors.setdefault(name, node)
     if len(dumps(schema)) > MAX_BYTES:
         _refuse(param, f"it is larger than {MAX_BYTES // 1024} KiB", "Shorten the schema.")
-    _check_circles(schema, refs, param)
+    targets = {ref: _resolve(schema, ref, anchors) for ref in dict.fromkeys(refs)}
+    if not all(isinstance(target, Mapping) for target in targets.values()):
+        _refuse(param, "a $ref points nowhere", "Define what it names, e.g. under '$defs'.")
+    if _circles(targets):
+        _refuse(param, "a $ref leads back to itself", "Let references recur through properties.")
 
 
 def nested_objects(value: Any, param: str) -> Iterator[dict[str, Any]]:
@@ -62,11 +69,11 @@ def _check_node(node: dict[str, Any], param: str, refs: list[str]) -> None:
         _refuse(param, f"a pattern is longer than {MAX_PATTERN} characters", "Shorten the pattern.")
 
 
-def _resolve(schema: Mapping[str, Any], ref: str) -> Any:
+def _resolve(schema: Mapping[str, Any], ref: str, anchors: Mapping[str, Any]) -> Any:
     if ref == "#":
         return schema
     if not ref.startswith("#/"):
-        return next((node for node in nested_objects(schema, "") if _anchored(node, ref)), None)
+        return anchors.get(ref)
     node: Any = schema
     for part in ref[2:].split("/"):
         key = unquote(part).replace("~1", "/").replace("~0", "~")
@@ -79,9 +86,13 @@ def _resolve(schema: Mapping[str, Any], ref: str) -> Any:
     return node
 
 
-def _anchored(node: Mapping[str, Any], ref: str) -> bool:
-    """Whether ``#name`` means this node; drafts before 2019 write the anchor as an ``$id``."""
-    return ref in (node.get("$id"), node.get("id")) or node.get("$anchor") == ref[1:]
+def _anchors(node: Mapping[str, Any]) -> Iterator[str]:
+    """What ``#name`` means this node; drafts before 2019 write the anchor as an ``$id``."""
+    for value in (node.get("$id"), node.get("id")):
+        if isinstance(value, str):
+            yield value
+    if isinstance(anchor := node.get("$anchor"), str):
+        yield f"#{anchor}"
 
 
 def _immediate(node: Any) -> Iterator[str]:
@@ -100,16 +111,18 @@ def _immediate(node: Any) -> Iterator[str]:
                 stack.extend(branches)
 
 
-def _check_circles(schema: Mapping[str, Any], refs: list[str], param: str) -> None:
-    edges: dict[str, tuple[str, ...]] = {}
-    for ref in dict.fromkeys(refs):
-        target = _resolve(schema, ref)
-        if not isinstance(target, Mapping):
-            _refuse(param, "a $ref points nowhere", "Define what it names, e.g. under '$defs'.")
-        edges[ref] = tuple(_immediate(target))
-    done: set[str] = set()
+def _circles(targets: Mapping[str, Any]) -> bool:
+    """Whether a reference leads back to itself at once.
+
+    Nodes count, not references: one node may be named in thousands of ways.
+    """
+    edges: dict[int, tuple[int, ...]] = {}
+    for target in targets.values():
+        if id(target) not in edges:
+            edges[id(target)] = tuple({id(targets[ref]) for ref in _immediate(target)})
+    done: set[int] = set()
     for start, first in edges.items():
-        path: dict[str, Iterator[str]] = {} if start in done else {start: iter(first)}
+        path: dict[int, Iterator[int]] = {} if start in done else {start: iter(first)}
         while path:
             at, children = next(reversed(path.items()))
             child = next(children, None)
@@ -117,6 +130,7 @@ def _check_circles(schema: Mapping[str, Any], refs: list[str], param: str) -> No
                 done.add(at)
                 del path[at]
             elif child in path:
-                _refuse(param, "a $ref leads back to itself", "Let references recur through properties.")
+                return True
             elif child not in done:
-                path[child] = iter(edges.get(child, ()))
+                path[child] = iter(edges[child])
+    return False
