@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -371,6 +372,12 @@ def test_any_answer_keeps_the_grammar_and_is_the_same_whole(sayings, inputs):
 )
 def test_arguments_that_were_cut_off_are_what_is_certain(cut, want):
     assert arguments_of(cut) == want
+
+
+def test_arguments_cut_off_deep_inside_are_read_fast():
+    before = time.process_time()
+    assert arguments_of('{"a": 1, "b": ' + "[" * 20_000) == {}
+    assert time.process_time() - before < 1
 
 
 @given(

@@ -27,7 +27,7 @@ def _load(text: str) -> Any:
 
 def _mended(text: str) -> str:
     """``text`` up to its last complete value, with everything open closed."""
-    open_: list[str] = []
+    open_ = ""  # what closes all that is open, the innermost first
     best, closing = 0, ""
     colon = False
     for token in _TOKEN.finditer(text):
@@ -35,17 +35,16 @@ def _mended(text: str) -> str:
         if token["torn"]:
             break
         if word in _CLOSE:
-            open_.append(word)
+            open_ = _CLOSE[word] + open_
         elif word in "}]":
-            if open_:
-                open_.pop()
+            open_ = open_[1:]
         elif word in ":,":
             colon = word == ":"
             continue
-        in_object = bool(open_) and open_[-1] == "{"
+        in_object = open_[:1] == "}"
         key = in_object and not colon and word not in _CLOSE and word not in "}]"
         cut = word[0] not in '"{}[]' and token.end() == len(text)  # a number may go on
         if not key and not cut:
-            best, closing = token.end(), "".join(_CLOSE[c] for c in reversed(open_))
+            best, closing = token.end(), open_
         colon = False
     return text[:best] + closing
