@@ -25,6 +25,7 @@ from inhouse.core.messages import (
 from inhouse.core.requests import Chat, Render
 from inhouse.dialects.anthropic import check_headers, decode_count_tokens, decode_messages, render_error
 from inhouse.dialects.anthropic.thinking import Signer
+from inhouse.dialects.images import MAX_IMAGES
 
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
@@ -148,6 +149,13 @@ def test_a_tool_result_may_hold_images():
     assert isinstance(part, ToolResult)
     assert part.images == (Image(PNG, "image/png"),)
     assert part.text == "see"
+
+
+def test_images_at_addresses_count_as_images():
+    far = {"type": "image", "source": {"type": "url", "url": "https://example.com/a.png"}}
+    here = {"type": "image", "source": PNG_SOURCE}
+    assert len(decode(user(*[here] * (MAX_IMAGES - 1), far)).messages[0].parts) == MAX_IMAGES
+    assert refused(user(*[here] * MAX_IMAGES, far))[0] == "messages"
 
 
 def test_images_and_documents_become_parts():
@@ -489,13 +497,14 @@ def test_foreign_signatures_pass_through(signature):
 
 def test_a_count_is_of_the_same_chat():
     body: dict[str, Any] = {"model": "m", "messages": [user("hi")], "system": "s", "tools": [TOOL]}
+    body["keep_alive"] = 60
     counted = decode_count_tokens(json.dumps(body).encode()).request
     asked = decode_messages(json.dumps({**body, "max_tokens": 9}).encode()).request
     assert isinstance(counted, Render)
     assert isinstance(asked, Chat)
     same = ("messages", "tools", "tool_choice", "think", "format", "model")
     assert [getattr(counted.chat, name) for name in same] == [getattr(asked, name) for name in same]
-    assert counted.model == "m"
+    assert (counted.model, counted.keep_alive) == ("m", 60.0)
 
 
 def test_clients_are_told_by_a_code_to_do_without_threads():

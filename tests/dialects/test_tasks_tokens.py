@@ -42,7 +42,7 @@ def read_chat(sent: bytes) -> Decoded:
         raise BadRequest("no messages", param="messages")
     known = {"model", "messages", "keep_alive"}
     noted = tuple(name for name in raw if name not in known)
-    return Decoded(Chat(model=raw["model"], messages=messages, keep_alive=7.0), OneBody(), noted)
+    return Decoded(Chat(model=raw["model"], messages=messages, keep_alive=7.0, priority=-1), OneBody(), noted)
 
 
 tokenize = partial(decode_tokenize, read_chat=read_chat)
@@ -108,7 +108,7 @@ def test_a_conversation_is_counted_as_it_would_be_generated():
     request = decoded.request
     assert isinstance(request, Render)
     assert request.pieces
-    assert request.keep_alive == 7.0
+    assert (request.keep_alive, request.priority) == (7.0, -1)
     assert request.chat.messages[0].text == "hi"
     assert decoded.noted == ()
     assert not tokenize(body({"model": "m", "messages": USER})).request.pieces

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from ..core.errors import InhouseError
 from ..core.events import Event
-from ..core.requests import Request
+from ..core.requests import Chat, Render, Request
 
 
 class Encoder(Protocol):
@@ -40,6 +40,18 @@ class Decoded:
     request: Request
     encoder: Encoder
     noted: tuple[str, ...] = ()
+
+
+def rendering(chat: Chat, *, pieces: bool = False) -> Render:
+    """A chat's prompt instead of its answer, under all that the chat says of its model and its turn."""
+    return Render(
+        model=chat.model,
+        load=chat.load,
+        keep_alive=chat.keep_alive,
+        priority=chat.priority,
+        chat=chat,
+        pieces=pieces,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ what else it says, and answer the calls of the assistant's turn before it: each 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from ...core.errors import BadRequest
 from ...core.messages import Image, Message, Part, Remote, Role, Text, ToolCall, ToolResult
@@ -163,7 +164,7 @@ class _Turns:
             raise BadRequest(
                 "text content blocks must be non-empty.", hint="Leave the block out.", param=block.at("text")
             )
-        self._images += sum(isinstance(part, Image) for part in parts)
+        self._images += sum(map(_pictured, parts))
         return parts
 
     def _result(self, block: Fields) -> ToolResult:
@@ -204,9 +205,7 @@ class _Turns:
             if found is None:
                 refuse_block(inner, kind, "tool_result")
             parts += found
-        images = tuple(
-            p for p in parts if isinstance(p, Image) or (isinstance(p, Remote) and p.kind == "image")
-        )
+        images = tuple(p for p in parts if _pictured(p))
         for part in parts:
             if isinstance(part, Remote) and part.kind == "text":
                 raise BadRequest(
@@ -233,3 +232,8 @@ class _Turns:
                 "`tool_result` block in the next message.",
                 param=self._caller,
             )
+
+
+def _pictured(part: Part) -> TypeGuard[Image | Remote]:
+    """Whether a part is an image, or will be one when it is fetched."""
+    return isinstance(part, Image) or (isinstance(part, Remote) and part.kind == "image")

@@ -7,8 +7,8 @@ from typing import Any
 from ...core.errors import BadRequest
 from ...core.json import parse
 from ...core.messages import Sampling
-from ...core.requests import Chat, Render
-from ..codec import Decoded, Encoder
+from ...core.requests import Chat
+from ..codec import Decoded, Encoder, rendering
 from ..fields import INT32_MAX, Fields, check_text, missing, wrong_value
 from .caching import Pins
 from .formats import read_format
@@ -68,7 +68,7 @@ def decode_count_tokens(body: bytes) -> Decoded:
     fields = Fields(parse(body))
     model = fields.required_text("model")
     chat, head = _chat(fields, model, Sampling(fallback=_DEFAULTS))
-    return Decoded(Render(model=model, chat=chat), CountWhole(edits=head.edits), fields.noted())
+    return Decoded(rendering(chat), CountWhole(edits=head.edits), fields.noted())
 
 
 def _chat(fields: Fields, model: str, sampling: Sampling) -> tuple[Chat, Head]:

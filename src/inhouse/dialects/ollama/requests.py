@@ -5,8 +5,8 @@ from __future__ import annotations
 from ...core.errors import BadRequest
 from ...core.json import parse
 from ...core.messages import Message, Part, Sampling, Text
-from ...core.requests import Chat, Complete, Embed, Load, LoadOptions, Render, Request, Unload
-from ..codec import Decoded
+from ...core.requests import Chat, Complete, Embed, Load, LoadOptions, Request, Unload
+from ..codec import Decoded, rendering
 from ..fields import INT32_MAX, Fields, check_whole
 from .answers import Lines, Whole
 from .embeddings import EmbedAnswer, EmbeddingAnswer, LoadAnswer, RenderAnswer
@@ -82,12 +82,8 @@ def decode_chat(body: bytes) -> Decoded:
     if not request.messages:
         return _load_only(fields, model, Shape(), load)
     if render_only:
-        return Decoded(_rendering(request), RenderAnswer(model, Shape()), fields.noted())
+        return Decoded(rendering(request), RenderAnswer(model, Shape()), fields.noted())
     return Decoded(request, (Lines if stream else Whole)(model, Shape()), fields.noted())
-
-
-def _rendering(chat: Chat) -> Render:
-    return Render(model=chat.model, load=chat.load, keep_alive=chat.keep_alive, chat=chat)
 
 
 def decode_generate(body: bytes) -> Decoded:
@@ -113,7 +109,7 @@ def decode_generate(body: bytes) -> Decoded:
     if render_only:
         if suffix:
             fields.refuse("_debug_render_only", why="What surrounds a gap is put together by the engine.")
-        return Decoded(_rendering(_as_chat(request)), RenderAnswer(model, shape), fields.noted())
+        return Decoded(rendering(_as_chat(request)), RenderAnswer(model, shape), fields.noted())
     return Decoded(request, (Lines if stream else Whole)(model, shape), fields.noted())
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from ...core.errors import EngineError
 from ...core.events import Event, Finished, Rendered, TextDelta, Tokens
 from ...core.json import parse
-from ...core.requests import Chat, Detokenize, Render, Tokenize
-from ..codec import Decoded
+from ...core.requests import Chat, Detokenize, Tokenize
+from ..codec import Decoded, rendering
 from ..fields import INT32_MAX, Fields, check_whole, missing, wrong_value
 from .answer import OneBody
 
@@ -50,10 +50,7 @@ def decode_tokenize(body: bytes, *, read_chat: ReadChat) -> Decoded:
             fields.refuse(name, False, why="The template decides what stands around a conversation.")
         fields.refuse("parse_special", True, why="The control tokens of a template are always read.")
         chat, noted = _chat(fields, body, read_chat)
-        request = Render(
-            model=model, load=chat.load, keep_alive=chat.keep_alive, chat=chat, pieces=pieces or strings
-        )
-        return Decoded(request, answer, noted)
+        return Decoded(rendering(chat, pieces=pieces or strings), answer, noted)
     # llama.cpp adds nothing to a 'content' unless told to, vLLM does to a 'prompt'.
     special = _agreed(fields, "add_special", "add_special_tokens")
     return Decoded(
@@ -103,8 +100,7 @@ def decode_apply_template(body: bytes, *, read_chat: ReadChat) -> Decoded:
     """POST /apply-template: a chat's body; nothing is generated. Raises BadRequest."""
     fields = Fields(parse(body))
     chat, noted = _chat(fields, body, read_chat)
-    request = Render(model=chat.model, load=chat.load, keep_alive=chat.keep_alive, chat=chat)
-    return Decoded(request, PromptAnswer(), noted)
+    return Decoded(rendering(chat), PromptAnswer(), noted)
 
 
 class TokensAnswer(OneBody):
