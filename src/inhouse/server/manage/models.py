@@ -116,7 +116,7 @@ async def copy(services: Services, scope: Scope, receive: Receive, send: Send) -
 
     async def work() -> bytes:
         source, destination = ollama.decode_copy(body)
-        card = services.catalog.resolve(source)
+        card = await asyncio.to_thread(services.catalog.resolve, source)
         await asyncio.to_thread(services.store.copy, card.name, ModelName.parse(destination))
         return b""
 
