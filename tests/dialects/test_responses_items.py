@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 
 import pytest
 
@@ -161,6 +162,22 @@ def test_the_seal_is_added_where_it_is_asked_for():
     assert unseal(shown_item(item, wanted)["encrypted_content"]) == "hm"
     assert shown_item(item, frozenset()) == item
     assert shown_item(USER, wanted) == USER
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"summary": 5}, {"content": [3]}, {"content": [{"text": 1}]}, {"encrypted_content": 5}]
+)
+def test_thoughts_that_cannot_be_shown_are_not_kept(wrong):
+    body = json.dumps({"items": [{"type": "reasoning", **wrong}]}).encode()
+    with pytest.raises(BadRequest) as caught:
+        decode_items(body)
+    assert str(caught.value.param).startswith(f"items[0].{next(iter(wrong))}")
+
+
+def test_thoughts_without_a_text_are_shown():
+    (item,) = decode_items(b'{"items": [{"type": "reasoning", "content": [{}], "summary": null}]}')
+    shown = shown_item(item, frozenset({"reasoning.encrypted_content"}))
+    assert unseal(shown["encrypted_content"]) == ""
 
 
 @pytest.mark.parametrize(

@@ -13,5 +13,5 @@ def shown_item(item: dict[str, Any], include: frozenset[str]) -> dict[str, Any]:
     if item.get("type") != "reasoning" or SEALED not in include or item.get("encrypted_content"):
         return item
     parts = [*(item.get("content") or ()), *(item.get("summary") or ())]
-    text = "".join(part["text"] for part in parts)
+    text = "".join(part.get("text") or "" for part in parts)
     return {**item, "encrypted_content": seal(text)}

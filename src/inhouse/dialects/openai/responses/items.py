@@ -47,6 +47,8 @@ def kept_form(value: Any, path: str) -> dict[str, Any]:
         kept["status"] = status or "completed"
     if kind == "message":
         kept["content"] = _parts_of(item)
+    if kind == "reasoning":
+        _thoughts(item)
     return kept
 
 
@@ -140,11 +142,11 @@ class _Reader:
         self.messages.append(Message(role, parts))
 
     def _reasoning(self, item: Fields) -> None:
-        sealed = item.text("encrypted_content") or ""
+        sealed, content, summary = _thoughts(item)
         text = unseal(sealed)
         foreign = sealed if text is None else ""
         if text is None:
-            text = _joined(item, "content") or _joined(item, "summary")
+            text = content or summary
         if text:
             self._parts.append(Reasoning(text, foreign))
 
@@ -181,6 +183,10 @@ class _Reader:
         self.messages.append(Message("tool", (ToolResult(text, ident, self._calls[ident], images),)))
 
 
+def _thoughts(item: Fields) -> tuple[str, str, str]:
+    """A reasoning item's sealed text, its content and its summary. Raises BadRequest."""
+    return item.text("encrypted_content") or "", _joined(item, "content"), _joined(item, "summary")
+
+
 def _joined(item: Fields, name: str) -> str:
-    """The texts of a reasoning item's summary or content."""
     return "\n\n".join(part.text("text") or "" for part in item.objects(name, 1000))
