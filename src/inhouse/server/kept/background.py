@@ -121,6 +121,7 @@ class Background:
         self._most = most
         self._touch = touch
         self._jobs: dict[tuple[str, str], Job] = {}
+        self._places = 0
         self._claimed: set[tuple[str, str]] = set()
 
     def live(self, tenant: str) -> list[str]:
@@ -132,12 +133,18 @@ class Background:
         job = self._jobs.get((tenant, ident))
         return None if job is None or job.ended else job
 
-    def check(self) -> None:
-        """Raise QueueFull when no further job may start."""
-        if len(self._jobs) >= self._most:
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold the place of one job, from before it is prepared until it has ended. Raises QueueFull."""
+        if self._places >= self._most:
             raise QueueFull(
                 "Too many responses run in the background.", hint="Wait for one of them.", retry_after=5
             )
+        self._places += 1
+        try:
+            yield
+        finally:
+            self._places -= 1
 
     def start(
         self, tenant: str, turn: Turn, events: AsyncGenerator[Event, None], held: contextlib.ExitStack

@@ -61,8 +61,7 @@ async def update(services: Services, scope: Scope, receive: Receive, send: Send)
     async def work() -> dict[str, Any]:
         metadata = decode_conversation_update(body)
         memory = memory_of(services, caller_of(scope))
-        kept = await memory.conversation(scope["params"]["id"])
-        return _shown(await memory.start_conversation(kept.id, metadata, since=kept.created))
+        return _shown(await memory.describe_conversation(scope["params"]["id"], metadata))
 
     await answered(scope, send, work())
 

@@ -7,9 +7,9 @@ its parent is the response), ``events`` (what a background response said; id and
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ...archive import Archive, Kept, Page
@@ -22,7 +22,7 @@ _RUNNING = ("queued", "in_progress")
 Item = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Stored:
     """A kept response; ``since`` is when it was asked for."""
 
@@ -128,15 +128,22 @@ class Memory:
         """Raises NotFound."""
         kept = await self._archive.get("conversation", ident, self._tenant)
         if kept is None:
-            raise NotFound(f"Conversation with id '{ident[:80]}' not found.", param=param)
+            raise _no_conversation(ident, param)
         return kept
 
     async def start_conversation(
-        self, ident: str, metadata: dict[str, str], items: Sequence[Item] = (), *, since: float | None = None
+        self, ident: str, metadata: dict[str, str], items: Sequence[Item] = ()
     ) -> Kept:
-        """Keep a conversation, or its new metadata, and append items."""
-        kept = Kept("conversation", ident, self._tenant, since or time.time(), {"metadata": metadata})
+        """Keep a conversation and its first items."""
+        kept = Kept("conversation", ident, self._tenant, time.time(), {"metadata": metadata})
         await self._archive.put(kept, *self._placed(ident, items))
+        return kept
+
+    async def describe_conversation(self, ident: str, metadata: dict[str, str]) -> Kept:
+        """Give a conversation other metadata. Raises NotFound."""
+        kept = dataclasses.replace(await self.conversation(ident), body={"metadata": metadata})
+        if not await self._archive.replace(kept):
+            raise _no_conversation(ident)
         return kept
 
     async def forget_conversation(self, ident: str) -> bool:
@@ -228,6 +235,10 @@ class Memory:
                     param="input",
                 )
         return data
+
+
+def _no_conversation(ident: str, param: str | None = None) -> NotFound:
+    return NotFound(f"Conversation with id '{ident[:80]}' not found.", param=param)
 
 
 def _no_previous(ident: str) -> BadRequest:

@@ -114,7 +114,7 @@ async def _begin(
         log.debug("accepted without effect: %s", ", ".join(order.noted))
     store = storing(order, services.config)
     if order.background:
-        services.background.check()
+        held.enter_context(services.background.place())
         services.runtime.resolve(order.chat.model)
     held.enter_context(services.background.claim(caller.tenant, order.conversation))
     memory = memory_of(services, caller)
