@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from inhouse.grammar.gbnf import BadGrammar, check_gbnf
@@ -66,3 +68,12 @@ def test_broken_grammars_are_told_why(text: str) -> None:
 def test_the_line_of_a_fault_is_named() -> None:
     with pytest.raises(BadGrammar, match="in line 3"):
         check_gbnf('root ::= "a"\n\nx ::= )')
+
+
+def test_a_long_chain_of_rules_that_may_be_empty_is_read_in_one_go() -> None:
+    chain = "".join(f"r{i} ::= r{i + 1} | r{i + 1}\n" for i in range(1900))
+    before = time.thread_time()
+    check_gbnf("root ::= r0\n" + chain + 'r1900 ::= "a"?')
+    assert time.thread_time() - before < 1
+    with pytest.raises(BadGrammar, match="may be empty"):
+        check_gbnf("root ::= r0*\n" + chain + 'r1900 ::= "a"?')

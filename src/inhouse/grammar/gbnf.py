@@ -176,12 +176,17 @@ def _all(choices: list[list[_Item]]) -> list[_Item]:
 
 def _check_left(rules: dict[str, list[list[_Item]]]) -> None:
     """A rule that may begin with itself would never end in the engine."""
+    users: dict[str, list[str]] = {}
+    for name, choices in rules.items():
+        for part in {item.name for item in _all(choices) if item.name}:
+            users.setdefault(part, []).append(name)
     empty: set[str] = set()
-    grew = True
-    while grew:
-        more = {name for name, choices in rules.items() if name not in empty and _nullable(choices, empty)}
-        empty |= more
-        grew = bool(more)
+    todo = list(rules)
+    while todo:
+        name = todo.pop()
+        if name not in empty and _nullable(rules[name], empty):
+            empty.add(name)
+            todo += users.get(name, ())
     for choices in rules.values():
         for item in _all(choices):
             if item.loop and _nullable(item.choices, empty):
