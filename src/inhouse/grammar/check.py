@@ -127,9 +127,13 @@ def _keyword(problem: str) -> str:
     return next((word for mark, word in known.items() if mark in problem), "its size")
 
 
+_UNSAFE = re.compile(r"\\.|[/\n\r]", re.DOTALL)
+_SAFE = {"/": "\\/", "\n": "\\n", "\r": "\\r"}
+"""What would end an expression of Lark; a backslash and what follows it are one piece."""
+
+
 def _regex(pattern: str) -> str:
-    escaped = pattern.replace("\\/", "/").replace("/", "\\/").replace("\n", "\\n").replace("\r", "\\r")
-    return f"{llg.HEADER}start: /{escaped}/\n"
+    return f"{llg.HEADER}start: /{_UNSAFE.sub(lambda found: _SAFE.get(found[0][-1], found[0]), pattern)}/\n"
 
 
 def _check_grammar(grammar: Grammar, grammars: frozenset[str], param: str) -> None:
