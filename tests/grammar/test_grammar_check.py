@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -105,6 +106,7 @@ def test_broken_grammars_never_reach_the_engine(kind: str, text: str) -> None:
     [
         ("regex", r"https?://[a-z/]+\d*", "http://a/b1", "ftp://a"),
         ("regex", 'a/\nstart: "evil', 'a/\nstart: "evil', "evil"),
+        ("regex", r"\\/b", r"\/b", "/b"),
         ("lark", 'start: "a" B\nB: /[0-9]+/', "a12", "ab"),
         ("lark", '%llguidance {}\nstart: "a"', "a", "b"),
     ],
@@ -196,3 +198,17 @@ def test_hostile_schemas_end_soon(words: dict[str, Any]) -> None:
     except BadRequest as error:
         assert error.param == "format"
     assert time.thread_time() - began < 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"type": "string", "not": {"pattern": "^(a|b)*a(a|b){4}x$"}},
+        {"type": "number", "not": {"enum": list(range(5000))}},
+    ],
+)
+def test_a_schema_that_grows_with_each_step_is_refused_at_once(words: dict[str, Any]) -> None:
+    before = time.thread_time()
+    with pytest.raises(Unsupported, match=r"pattern|not"):
+        check(schema(words), LLG)
+    assert time.thread_time() - before < 2

@@ -154,15 +154,22 @@ def _eliminate(count: int, edges: Edges, final: set[int]) -> Node | None:
     for at in final:
         graph[at][count] = EMPTY
     live = _alive(graph, count)
+    weight = {(a, b): 1 for a, out in graph.items() for b in out}
     for at in sorted(live - {-1, count}, key=lambda state: len(graph[state])):
         loop = graph[at].pop(at, None)
         middle = [Rep(loop, 0, None)] if loop else []
+        around = weight.get((at, at), 0)
         for before in [s for s in live if at in graph[s] and s != at]:
             into = graph[before].pop(at)
             for after, out in graph[at].items():
                 if after in live:
-                    step = _cat([into, *middle, out])
                     old = graph[before].get(after)
+                    leaves = weight[before, at] + around + weight[at, after]
+                    leaves += weight[before, after] if old else 0
+                    if leaves > MAX_TEXT:  # a text doubles with each state that goes
+                        raise Inexpressible("pattern", "combines into something too large")
+                    weight[before, after] = leaves
+                    step = _cat([into, *middle, out])
                     graph[before][after] = _alt([old, step]) if old else step
         live.discard(at)
     found = graph[-1].get(count)

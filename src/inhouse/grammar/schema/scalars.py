@@ -18,6 +18,8 @@ from .regex import Node, others, write
 SAFE = 2**53
 """Integers beyond this are not told apart by a double, which is what engines and clients read them into."""
 MAX_FACTOR = 2**31 - 1
+MAX_GAPS = 200
+"""Numbers left out of a range: each splits it."""
 
 
 def close(flat: Flat, *, draft: int, lenient: bool) -> list[dict[str, Any]]:
@@ -107,6 +109,8 @@ def _common(factors: list[Any]) -> int | float:
 
 
 def _without(out: dict[str, Any], forbidden: list[Any]) -> list[dict[str, Any]]:
+    if len(forbidden) > MAX_GAPS:
+        raise Inexpressible("not", f"leaves out more than {MAX_GAPS} numbers")
     parts = [out]
     for value in forbidden:
         split: list[dict[str, Any]] = []
