@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from inhouse.archive import Archive, Kept
-from inhouse.core.errors import NotFound, QueueFull
+from inhouse.core.errors import BadRequest, BodyTooLarge, NotFound, QueueFull
+from inhouse.core.messages import Image, Message
+from inhouse.core.requests import Chat
+from inhouse.dialects.openai.files import kept_file
+from inhouse.dialects.openai.responses import decode_create
 from inhouse.server.kept.background import Background
+from inhouse.server.kept.files import with_files
 from inhouse.server.kept.memory import Memory
+from inhouse.server.kept.turn import composed
+
+PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01" + bytes(9)
+MIB = 2**20
 
 
 class Raced(Archive):
@@ -47,3 +58,58 @@ def test_a_background_response_holds_its_place_while_it_is_prepared() -> None:
             pass
     with background.place():
         pass
+
+
+@pytest.fixture
+async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
+    made = Archive(tmp_path / "files", days=30, most=200 * MIB)
+    yield made
+    await made.close()
+
+
+async def upload(archive: Archive, ident: str, data: bytes) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield data
+
+    body = {"bytes": len(data), "filename": "a", "purpose": "user_data"}
+    await archive.write_file(lambda size: Kept("file", ident, "t", time.time(), body), chunks(), 100 * MIB)
+
+
+def chat(*idents: str) -> Chat:
+    parts = tuple(kept_file(ident, f"messages[0].content[{i}]") for i, ident in enumerate(idents))
+    return Chat(model="m", messages=(Message("user", parts),))
+
+
+async def test_images_may_be_larger_than_texts(archive: Archive) -> None:
+    await upload(archive, "picture", PNG + bytes(9 * MIB))
+    await upload(archive, "text", b"x" * 9 * MIB)
+    (message,) = (await with_files(chat("picture"), archive, "t")).messages
+    assert isinstance(message.parts[0], Image)
+    with pytest.raises(BodyTooLarge):
+        await with_files(chat("text"), archive, "t")
+
+
+async def test_what_files_bring_into_a_chat_is_limited_in_all(archive: Archive) -> None:
+    await upload(archive, "text", b"x" * 8 * MIB)
+    await upload(archive, "picture", PNG)
+    with pytest.raises(BodyTooLarge) as caught:
+        await with_files(chat(*["text"] * 10_000), archive, "t")
+    assert caught.value.param == "messages[0].content[8]"
+    with pytest.raises(BadRequest, match="at most 32 images"):
+        await with_files(chat(*["picture"] * 33), archive, "t")
+
+
+async def test_what_files_bring_into_a_response_is_limited_in_all(archive: Archive) -> None:
+    def asked(*idents: str) -> bytes:
+        parts = [{"type": "input_file", "file_id": ident} for ident in idents]
+        return json.dumps({"model": "m", "input": [{"role": "user", "content": parts}]}).encode()
+
+    await upload(archive, "text", b"x" * 8 * MIB)
+    for i in range(4):
+        await upload(archive, f"large{i}", b"x" * 18 * MIB)
+    memory = Memory(archive, "t")
+    with pytest.raises(BodyTooLarge) as caught:
+        await composed(memory, decode_create(asked(*["text"] * 9)))
+    assert caught.value.param == "input[0].content[8].file_id"
+    with pytest.raises(BodyTooLarge, match="together"):
+        await composed(memory, decode_create(asked(*(f"large{i}" for i in range(4)))))

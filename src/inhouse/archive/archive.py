@@ -95,6 +95,10 @@ class Archive:
             while piece := await asyncio.to_thread(file.read, size):
                 yield piece
 
+    async def content(self, kept: Kept) -> bytes:
+        """The whole content of an object, whose size is the caller's care. Raises NotFound."""
+        return b"".join([piece async for piece in self.read_file(kept, 2**20)])
+
     async def close(self) -> None:
         """Idempotent; what is under way ends first."""
         shelf, self._shelf = self._shelf, None

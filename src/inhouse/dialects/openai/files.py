@@ -5,15 +5,34 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ...core.errors import BadRequest
+from ...core.errors import BadRequest, BodyTooLarge
 from ...core.messages import Remote
 from ..fields import missing, wrong_value
 
 PURPOSES = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 MAX_NAME = 1024
 SHORTEST, LONGEST = 3600, 2_592_000
+MAX_TOGETHER = 64 * 2**20
 _KEPT = "kept:"
 _WHOLE = re.compile(r"\d{1,10}\Z", re.ASCII)
+
+
+class Allowance:
+    """How many bytes of uploaded files one request may name in all; a file that is named twice counts twice,
+    as it is in the prompt twice."""
+
+    def __init__(self, left: int = MAX_TOGETHER) -> None:
+        self._left = left
+
+    def take(self, size: int, param: str) -> None:
+        """Raises BodyTooLarge."""
+        self._left -= size
+        if self._left < 0:
+            raise BodyTooLarge(
+                f"The files up to '{param}' are larger than {MAX_TOGETHER // 2**20} MiB together.",
+                hint="Name fewer of them, or parts of them.",
+                param=param,
+            )
 
 
 def kept_file(ident: str, param: str) -> Remote:

@@ -7,6 +7,7 @@ it made (400 otherwise); any other order of roles is passed on as it is.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -35,10 +36,15 @@ def read_messages(body: Fields) -> Conversation:
     messages = tuple(reader.message(item) for item in body.objects("messages", MAX_MESSAGES))
     if not messages:
         wrong_value("messages", "at least one message")
+    check_images(messages)
+    return Conversation(messages, max(reader.pins, default=None))
+
+
+def check_images(messages: Iterable[Message]) -> None:
+    """Raise BadRequest for too many images."""
     images = (part for m in messages for part in m.parts if isinstance(part, Image | Remote))
     if sum(isinstance(part, Image) or part.kind == "image" for part in images) > MAX_IMAGES:
         wrong_value("messages", f"at most {MAX_IMAGES} images")
-    return Conversation(messages, max(reader.pins, default=None))
 
 
 def prefilled(messages: tuple[Message, ...]) -> bool:

@@ -17,8 +17,16 @@ from ...core.messages import Image, Part, Remote, Text
 from ...core.requests import Chat
 from ...dialects import images, openai, textfiles
 from ...dialects.codec import ErrorAnswer
-from ...dialects.openai.files import check_filename, check_lifetime, check_purpose, file_object, kept_id
+from ...dialects.openai.files import (
+    Allowance,
+    check_filename,
+    check_lifetime,
+    check_purpose,
+    file_object,
+    kept_id,
+)
 from ...dialects.openai.lists import read_query, render_list
+from ...dialects.openai.messages import check_images
 from ...dialects.openai.stored import render_deleted
 from ...dialects.wire import dumps
 from .. import answers
@@ -226,34 +234,52 @@ def names_files(chat: Chat) -> bool:
 
 async def with_files(chat: Chat, archive: Archive, tenant: str) -> Chat:
     """The conversation with uploaded files in the place of their ids. Raises BadRequest."""
+    named = _Named(archive, tenant)
     messages = []
     for message in chat.messages:
         parts: list[Part] = []
         for part in message.parts:
             if isinstance(part, Remote) and (ident := kept_id(part)) is not None:
-                parts.append(await _attached(ident, part.param, archive, tenant))
+                parts.append(await named.part(ident, part.param))
             else:
                 parts.append(part)
         messages.append(dataclasses.replace(message, parts=tuple(parts)))
+    check_images(messages)
     return dataclasses.replace(chat, messages=tuple(messages))
 
 
-async def _attached(ident: str, param: str, archive: Archive, tenant: str) -> Text | Image:
-    kept = await archive.get(KIND, ident, tenant)
-    if kept is None:
-        raise BadRequest(
-            f"Invalid value for '{param}': no file with this id is kept.", hint="Upload it.", param=param
-        )
-    if kept.body["bytes"] > images.MAX_BYTES:
-        raise BodyTooLarge(f"The file in '{param}' is too large for a message.", param=param)
-    raw = b"".join([piece async for piece in archive.read_file(kept, 2**20)])
-    try:
-        return textfiles.from_bytes(raw, kept.body["filename"], param)
-    except Unsupported as no_text:
+class _Named:
+    """The files that one conversation names, each read once."""
+
+    def __init__(self, archive: Archive, tenant: str) -> None:
+        self._archive = archive
+        self._tenant = tenant
+        self._allowance = Allowance()
+        self._read: dict[str, tuple[str, bytes]] = {}
+
+    async def part(self, ident: str, param: str) -> Text | Image:
+        """A text or an image. Raises BadRequest, BodyTooLarge, Unsupported."""
+        if ident not in self._read:
+            self._read[ident] = await self._file(ident, param)
+        filename, raw = self._read[ident]
+        self._allowance.take(len(raw), param)
         try:
-            return images.from_bytes(raw, param)
-        except BadRequest:
-            raise no_text from None
+            return textfiles.from_bytes(raw, filename, param)
+        except (Unsupported, BodyTooLarge) as no_text:  # an image may be larger than a text
+            try:
+                return images.from_bytes(raw, param)
+            except BadRequest:
+                raise no_text from None
+
+    async def _file(self, ident: str, param: str) -> tuple[str, bytes]:
+        kept = await self._archive.get(KIND, ident, self._tenant)
+        if kept is None:
+            raise BadRequest(
+                f"Invalid value for '{param}': no file with this id is kept.", hint="Upload it.", param=param
+            )
+        if kept.body["bytes"] > images.MAX_BYTES:
+            raise BodyTooLarge(f"The file in '{param}' is too large for a message.", param=param)
+        return kept.body["filename"], await self._archive.content(kept)
 
 
 __all__ = ["content", "delete", "listed", "names_files", "one", "upload", "with_files"]

@@ -14,6 +14,7 @@ from typing import Any
 
 from ...archive import Archive, Kept, Page
 from ...core.errors import BadRequest, BodyTooLarge, NotFound
+from ...dialects.openai.files import Allowance
 from ...dialects.openai.responses import REFERENCE, named_files
 
 MAX_FILE = 20 * 2**20
@@ -218,23 +219,20 @@ class Memory:
     async def files(self, items: list[Item]) -> dict[str, bytes]:
         """The contents of the files that items name; those that are not here are left out."""
         found = {}
+        allowance = Allowance()
         for ident in named_files(items):
             kept = await self._archive.get("file", ident, self._tenant)
-            if kept is not None:
-                found[ident] = await self._content(kept)
-        return found
-
-    async def _content(self, kept: Kept) -> bytes:
-        data = b""
-        async for piece in self._archive.read_file(kept, 2**20):
-            data += piece
-            if len(data) > MAX_FILE:
+            if kept is None:
+                continue
+            if kept.body["bytes"] > MAX_FILE:
                 raise BodyTooLarge(
                     f"File '{kept.id}' is larger than {MAX_FILE // 2**20} MiB.",
                     hint="Send a part of it.",
                     param="input",
                 )
-        return data
+            allowance.take(kept.body["bytes"], "input")
+            found[ident] = await self._archive.content(kept)
+        return found
 
 
 def _no_conversation(ident: str, param: str | None = None) -> NotFound:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ....core.errors import NotFound, Unsupported
 from ....core.messages import Image, Remote, Text
+from ... import images, textfiles
 from ...fields import Fields, missing, wrong_type, wrong_value
-from ...images import from_base64, named
-from ...textfiles import from_bytes, from_data
+from ..files import Allowance
 from ..hints import read_breakpoint
 
 MAX_PARTS = 10_000
@@ -26,6 +25,7 @@ class Bag:
 
     files: Files
     pin: float | None = None
+    allowance: Allowance = field(default_factory=Allowance)
 
     def want(self, seconds: float | None) -> None:
         """Keep the longest wish."""
@@ -56,9 +56,9 @@ def _part(part: Fields, bag: Bag) -> Piece:
             missing(part.at(name), "a string")
         return Text(text)
     if kind == "input_image":
-        return _image(part, bag.files)
+        return _image(part, bag)
     if kind == "input_file":
-        return _file(part, bag.files)
+        return _file(part, bag)
     if kind in ("input_audio", "computer_screenshot"):
         raise Unsupported(
             f"Parts of type '{kind}' are not supported here.",
@@ -70,37 +70,38 @@ def _part(part: Fields, bag: Bag) -> Piece:
     )
 
 
-def _image(part: Fields, files: Files) -> Image | Remote:
+def _image(part: Fields, bag: Bag) -> Image | Remote:
     part.choice("detail", "auto", "low", "high", "original")
     kept = part.text("file_id")
     url = part.text("image_url")
     if url is not None:
-        return named(url, part.at("image_url"))
+        return images.named(url, part.at("image_url"))
     if kept is None:
         missing(part.at("image_url"), "the image as a data: URI, or a file_id")
-    data = base64.b64encode(_kept(kept, part, files)).decode()
-    return from_base64(data, part.at("file_id"))
+    return images.from_bytes(_kept(kept, part, bag), part.at("file_id"))
 
 
-def _file(part: Fields, files: Files) -> Text | Remote:
+def _file(part: Fields, bag: Bag) -> Text | Remote:
     part.choice("detail", "auto", "low", "high")
     title, data = part.text("filename") or "", part.text("file_data")
     url, kept = part.text("file_url"), part.text("file_id")
     if data is not None:
-        return from_data(data, title, part.at("file_data"))
+        return textfiles.from_data(data, title, part.at("file_data"))
     if url is not None:
         return Remote(url, "text", part.at("file_url"))
     if kept is None:
         missing(part.at("file_data"), "file_data, file_url or file_id")
-    return from_bytes(_kept(kept, part, files), title, part.at("file_id"))
+    return textfiles.from_bytes(_kept(kept, part, bag), title, part.at("file_id"))
 
 
-def _kept(ident: str, part: Fields, files: Files) -> bytes:
-    if ident not in files:
+def _kept(ident: str, part: Fields, bag: Bag) -> bytes:
+    data = bag.files.get(ident)
+    if data is None:
         raise NotFound(
             f"No file '{ident[:80]}' is kept here.", hint="Upload it first.", param=part.at("file_id")
         )
-    return files[ident]
+    bag.allowance.take(len(data), part.at("file_id"))
+    return data
 
 
 def named_files(items: list[dict[str, Any]]) -> set[str]:
