@@ -198,6 +198,13 @@ def test_forced_calls_are_read_however_they_are_cut(text: str, calls: list[tuple
     assert run(ForcedCalls(), list(text)) == ("", calls)
 
 
+def test_what_an_engine_writes_without_its_grammar_breaks_nothing() -> None:
+    assert ForcedCalls().feed('{"x": {"a": 1}}') == []
+    (head, arguments) = ForcedCalls().feed('{"name": "a\\x", "arguments": {}}')
+    assert isinstance(head, ToolCallDelta) and isinstance(arguments, ToolCallDelta)
+    assert (head.name, arguments.arguments) == ("a\\x", "{}")
+
+
 def test_forced_arguments_stream_before_the_call_is_complete() -> None:
     calls = ForcedCalls(make_id=lambda: "call_1", index=2)
     assert calls.feed('{"name": "add", "argu') == [ToolCallDelta(0, "", "call_1", "add", 2)]

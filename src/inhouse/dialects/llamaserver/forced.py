@@ -73,7 +73,8 @@ class ForcedCalls:
     def _arguments(self, text: str, at: int, out: list[Event]) -> int:
         end = self._span.feed(text, at)
         part = text[at : end if end >= 0 else len(text)]
-        out.append(ToolCallDelta(self.calls - 1, part, index=self._index))
+        if self.calls:
+            out.append(ToolCallDelta(self.calls - 1, part, index=self._index))
         if end < 0:
             return len(text)
         self._state = "object"
@@ -104,7 +105,10 @@ class ForcedCalls:
         if char != '"' or (len(self._word) - len(self._word.rstrip("\\"))) % 2:
             self._word += char
             return
-        word = json.loads(f'"{self._word}"')
+        try:
+            word = json.loads(f'"{self._word}"')
+        except ValueError:  # an engine without its grammar; whoever looks at the call hears of it
+            word = self._word
         if self._state == "key":
             self._key, self._state = word, "colon"
             return
