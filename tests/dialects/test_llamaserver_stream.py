@@ -396,6 +396,44 @@ def test_think_tags_split_thoughts_from_words(
         assert "".join(t for inside_, t in found if not inside_).strip("\n") == said.strip("\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("so it is 4.</think> It is 4.", "so it is 4. It is 4."),
+        ("</think>\n\nIt is 4.", "It is 4."),
+        ("The tag </think> closes, <b>not </think>.", "The tag  closes, <b>not </think>."),
+        ("a < b </thin", "a < b </thin"),
+        ("It is 4.", "It is 4."),
+    ],
+)
+def test_a_model_whose_thought_was_cut_short_may_close_it_once_more(text: str, said: str) -> None:
+    for parts in ([text], list(text)):
+        splitter = Thoughts(True)
+        found = splitter.feed("hm")
+        splitter.stray = True
+        for part in ["\n</think>\n\n", *parts]:
+            found += splitter.feed(part)
+        found += splitter.end()
+        assert "".join(t for inside, t in found if inside) == "hm"
+        assert "".join(t for inside, t in found if not inside) == said
+
+
+@pytest.mark.parametrize("pieces", [["\n", "Hi"], ["<", "b>"], [" <", "th", "e"], ["<th"]])
+def test_text_that_might_have_opened_a_thought_keeps_its_log_probabilities(pieces: list[str]) -> None:
+    decoder = CompletionDecoder(Reading(logprobs=1, thoughts=True))
+    stream = b"".join(completion(p, more=probability(i, p, -i)) for i, p in enumerate(pieces)) + final()
+    deltas = [event for event in decoder.feed(stream) if isinstance(event, TextDelta)]
+    assert "".join(delta.text for delta in deltas) == "".join(pieces)
+    assert [one.token for delta in deltas for one in delta.logprobs] == pieces
+
+
+def test_a_token_whose_text_is_held_back_longer_keeps_its_log_probability() -> None:
+    stream = completion("", more=probability(1, "a", -1, held=True))
+    stream += completion("a", more=probability(2, "b", -2, held=True))
+    stream += completion("bc", more=probability(3, "c", -3)) + final()
+    assert said(stream) == ("abc", [("a", -1), ("b", -2), ("c", -3)])
+
+
 def test_thoughts_in_a_completion_become_reasoning() -> None:
     decoder = CompletionDecoder(Reading(thoughts=True))
     events = decoder.feed(completion("<think>hm") + completion("</think>yes") + final("eos"))

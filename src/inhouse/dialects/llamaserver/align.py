@@ -39,6 +39,7 @@ class Aligner:
         for place, (entry, own) in enumerate(held):
             last = place == len(held) - 1
             if not rest:
+                self._held = held[place:]  # their text is still held back
                 break
             if own and rest.startswith(own) and not last:
                 part = own

@@ -51,6 +51,7 @@ class Content:
         self._names = reading.tools.names
         self._single = reading.tools.single
         self._native: dict[int, int | None] = {}
+        self._early: tuple[TokenLogprob, ...] = ()  # of text that may still be a tag
         self.calls: CallScanner | ForcedCalls | None = None
         if reading.tools.mode == "forced":
             self.calls = ForcedCalls(index=index)
@@ -82,6 +83,11 @@ class Content:
         native = sum(number is not None for number in self._native.values())
         return max(native, self.calls.calls if self.calls else 0)
 
+    def cut_thought(self) -> None:
+        """The thought is ended for the model, which may not notice and end it once more."""
+        if self._thoughts is not None:
+            self._thoughts.stray = True
+
     def call(self, delta: ToolCallDelta) -> list[Event]:
         """A call that the engine itself found; one of a function that nobody declared is none."""
         if self._mute:
@@ -108,8 +114,11 @@ class Content:
         if self._thoughts is None:
             out = self._say(text, logprobs)
         else:
-            for thought, part in self._thoughts.feed(text):
+            logprobs = self._early + logprobs
+            pieces = self._thoughts.feed(text)
+            for thought, part in pieces:
                 out += self.think(part) if thought else self._say(part, logprobs)
+            self._early = logprobs if self._thoughts.unsure and not pieces else ()
         self._settle()
         return out
 
@@ -120,7 +129,7 @@ class Content:
             return out
         if self._thoughts is not None:
             for thought, part in self._thoughts.end():
-                out += self.think(part) if thought else self._say(part, ())
+                out += self.think(part) if thought else self._say(part, self._early)
         if self._held:
             out += self._say(self._held, ())
         if self.calls is not None:
@@ -149,6 +158,8 @@ class Thoughts:
         self._state: Literal["start", "inside", "gap", "over"] = "inside" if inside else "start"
         self._fresh = True  # nothing of the thought was given out yet
         self._held = ""
+        self.stray = False
+        """One more closing tag may follow, which is not part of what is said."""
 
     @property
     def inside(self) -> bool:
@@ -156,13 +167,18 @@ class Thoughts:
         return self._state == "inside"
 
     @property
+    def unsure(self) -> bool:
+        """What is held may turn out to be said."""
+        return self._state == "start" or (self._state == "over" and bool(self._held))
+
+    @property
     def over(self) -> bool:
         """All that follows is said."""
-        return self._state == "over"
+        return self._state == "over" and not self.stray
 
     def feed(self, text: str) -> list[tuple[bool, str]]:
         """Pieces with whether they are thought."""
-        if self._state == "over":
+        if self.over:
             return [(False, text)] if text else []
         self._held += text
         out: list[tuple[bool, str]] = []
@@ -174,15 +190,34 @@ class Thoughts:
                 return []
             else:
                 self._state = "over"
-                return [(False, self._take())]
         if self._state == "inside":
             self._think(out)
         if self._state == "gap":
-            self._held = self._held.lstrip()
-            if self._held:
-                self._state = "over"
-                out.append((False, self._take()))
+            self._cross()
+        if self._state == "over":
+            self._speak(out)
         return out
+
+    def _cross(self) -> None:
+        """Between thought and words: white space, and maybe a closing tag that strayed there."""
+        self._held = self._held.lstrip()
+        if self.stray and CLOSE.startswith(self._held[: len(CLOSE)]):
+            if len(self._held) < len(CLOSE):
+                return
+            self._held, self.stray = self._held[len(CLOSE) :].lstrip(), False
+        if self._held:
+            self._state = "over"
+
+    def _speak(self, out: list[tuple[bool, str]]) -> None:
+        """All that is held is said, but for a closing tag that strayed there."""
+        said = self._take()
+        if self.stray:
+            front, close, rest = said.partition(CLOSE)
+            end = len(said) if close else len(said) - overlap(said, CLOSE)
+            said, self._held = (front + rest)[:end], said[end:]
+            self.stray = not close
+        if said:
+            out.append((False, said))
 
     def _think(self, out: list[tuple[bool, str]]) -> None:
         """White space around a thought is not part of it."""
