@@ -456,6 +456,27 @@ async def test_thinking_ends_at_its_budget(double: LlamaDouble, make: Make) -> N
     assert used(events)[2] == 4
 
 
+async def test_a_thought_that_was_cut_short_leaves_no_tag_in_the_answer(
+    double: LlamaDouble, make: Make
+) -> None:
+    double.template = lambda messages: "prompt <think>\n"
+    double.script = Recital(" one two three so four.</think> It is four.")
+    request = chat(think_budget=3, tools=(WEATHER,))
+    events = await collect(make(THINKER), request)
+    assert (thoughts(events), text(events)) == ("one two three", "so four. It is four.")
+
+
+async def test_a_stop_string_among_the_first_words_ends_the_answer(double: LlamaDouble, make: Make) -> None:
+    def script(body: dict[str, Any]) -> list[bytes]:
+        return Recital("one two three four five six")(body)
+
+    double.script = script
+    stopped = chat(think=False, tools=(WEATHER,), sampling=Sampling(stop=("two",), max_tokens=50))
+    events = await collect(make(THINKER), stopped)
+    assert text(events) == "one "
+    assert [one.stop for one in events if isinstance(one, ChoiceEnd)] == ["two"]
+
+
 async def test_a_thought_that_runs_out_of_tokens_leaves_no_content(double: LlamaDouble, make: Make) -> None:
     double.template = lambda messages: "prompt <think>\n"
     double.script = Recital(" one two three</think>{}")

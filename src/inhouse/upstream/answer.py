@@ -165,7 +165,8 @@ class Answer:
                 return
 
     async def _peek(self) -> AsyncGenerator[Event, None]:
-        """The first tokens; taken back if they are no thought and the answer has a grammar to obey."""
+        """The first tokens; taken back if they are no thought and the answer has a grammar to obey or
+        stop strings to end at, which mean nothing in a thought."""
         few = self._budget is not None and self._budget < PEEK
         leg = Leg(1 if few else PEEK, (CLOSE,))
         said: list[TextDelta] = []
@@ -175,7 +176,8 @@ class Answer:
                     said.append(event)
                 else:
                     yield event
-        if self._held_to_a_format and not "".join(one.text for one in said).lstrip().startswith(OPEN):
+        bound = self._held_to_a_format or stops(self.chat.sampling, self.card)
+        if bound and not "".join(one.text for one in said).lstrip().startswith(OPEN):
             self.left += leg.tokens if self.left >= 0 else 0
             self.spent.add(Usage(completion_tokens=-leg.tokens), Timings())
             return
@@ -210,6 +212,8 @@ class Answer:
         elif leg.word is None and not spent and not self._held_to_a_format:
             self.finish(leg)  # the model ended in its thought
         else:
+            if not leg.word:
+                self.content.cut_thought()
             for out in self.read(CLOSE if leg.word else f"\n{CLOSE}\n\n"):
                 yield out
 
