@@ -23,6 +23,7 @@ from inhouse.core.events import (
 from inhouse.core.messages import Format, Grammar, Image, Message, Sampling, Text, Tool, ToolChoice
 from inhouse.core.models import Card, Footprint, ModelName
 from inhouse.core.requests import Chat, Complete, Request
+from inhouse.grammar import check_tools
 from inhouse.upstream import WorkerEngine
 from upstream.llama_double import LlamaDouble, event
 
@@ -192,6 +193,23 @@ async def test_calls_follow_one_another_until_the_answer_ends(double: LlamaDoubl
     events = await collect(make(), chat(tools=(WEATHER, ADD)))
     assert calls(events) == [("get_weather", {"city": "Rome"}), ("add", {"a": 1})]
     assert ends(events) == ["tool_calls"]
+
+
+async def test_a_function_that_is_called_again_is_not_checked_again(
+    double: LlamaDouble, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[str] = []
+
+    def look(tools: tuple[Tool, ...], *args: Any, **fields: Any) -> tuple[Tool, ...]:
+        checked.extend(tool.name for tool in tools)
+        return check_tools(tools, *args, **fields)
+
+    monkeypatch.setattr("inhouse.upstream.calls.check_tools", look)
+    head, tail = HEADS["tag"]
+    double.script = Recital(head + "{}", '{"city": "Rome"}', f"{tail}{head}{{}}", '{"city": "Paris"}', tail)
+    events = await collect(make(), chat(tools=(WEATHER,)))
+    assert calls(events) == [("get_weather", {"city": "Rome"}), ("get_weather", {"city": "Paris"})]
+    assert checked == ["get_weather"]
 
 
 async def test_one_call_is_the_end_where_only_one_is_allowed(double: LlamaDouble, make: Make) -> None:

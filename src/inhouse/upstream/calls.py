@@ -83,6 +83,7 @@ class CallingAnswer(Answer):
         reading = dataclasses.replace(reading, check=lambda *call: again(chat.tools, wrong, *call))
         super().__init__(link, card, chat, rendering, reading, left=left)
         self._scanner = cast(CallScanner, self.content.calls)
+        self._checked: dict[str, Tool] = {}
 
     async def say(self) -> AsyncGenerator[Event, None]:
         """Free text, and calls one after the other."""
@@ -142,10 +143,7 @@ class CallingAnswer(Answer):
         """The head of a call and its arguments, which obey the function's schema."""
         head = self._scanner.commit(name)
         yield head
-        tool = next(tool for tool in self.chat.tools if tool.name == name)
-        grammars = self.link.launch.grammars
-        (tool,) = await asyncio.to_thread(check_tools, (tool,), grammars, "tools", forced=False)
-        leg, arguments = Leg(fields=under(held_to(tool))), ""
+        leg, arguments = Leg(fields=under(held_to(await self._tool(name)))), ""
         async with aclosing(self.leg(leg)) as events:
             async for event in events:
                 if not isinstance(event, TextDelta):
@@ -162,3 +160,13 @@ class CallingAnswer(Answer):
             yield invalid(name, why)
         if self.reading.tools.single or self._scanner.calls >= MOST:
             self.ended = "stop"
+
+    async def _tool(self, name: str) -> Tool:
+        """The function with what the engine enforces of its schema, which may take a second to find."""
+        if name not in self._checked:
+            tool = next(tool for tool in self.chat.tools if tool.name == name)
+            grammars = self.link.launch.grammars
+            (self._checked[name],) = await asyncio.to_thread(
+                check_tools, (tool,), grammars, "tools", forced=False
+            )
+        return self._checked[name]
