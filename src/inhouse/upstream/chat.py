@@ -99,12 +99,12 @@ async def _attempt(
     chosen = plan(chat, card)
     rendering: Rendering | None = None
     if _raw(chat, card, chosen):
-        rendering, cap, cut = await _rendered(link, card, chat, cap)
+        rendering, cap, cut = await _rendered(link, card, chat, chosen, cap)
         told = cut or told
     if rendering is not None and _in_legs(chat, card, chosen, rendering):
-        events = _one_by_one(link, card, chat, rendering, cap)
+        events = _one_by_one(link, card, chat, chosen, rendering, cap=cap)
     else:
-        events = _together(link, card, chat, rendering, cap)
+        events = _together(link, card, chat, chosen, rendering, cap=cap)
     begun = False
     async with aclosing(events):
         async for event in events:
@@ -148,9 +148,8 @@ def _scanned(chosen: ToolPlan) -> bool:
 
 
 async def _one_by_one(
-    link: Link, card: Card, chat: Chat, rendering: Rendering, cap: int | None
+    link: Link, card: Card, chat: Chat, chosen: ToolPlan, rendering: Rendering, *, cap: int | None
 ) -> AsyncGenerator[Event, None]:
-    chosen = plan(chat, card)
     kind = CallingAnswer if _scanned(chosen) else Answer
     answers: list[Answer] = []
     for i in range(chat.n):
@@ -168,13 +167,13 @@ async def _one_by_one(
 
 
 async def _together(
-    link: Link, card: Card, chat: Chat, rendering: Rendering | None, cap: int | None
+    link: Link, card: Card, chat: Chat, chosen: ToolPlan, rendering: Rendering | None, *, cap: int | None
 ) -> AsyncGenerator[Event, None]:
     tallies: list[Tally] = []
     tokens: list[int] = []
     mute = False
     for offset, part in _parts(chat, link):
-        order = _order(card, part, rendering, cap, offset)
+        order = _order(card, part, chosen, rendering, cap=cap, offset=offset)
         mute = order.reading.mute
         decoder = decoder_for(order)
         async with aclosing(link.events(order, decoder)) as events:
@@ -189,12 +188,14 @@ async def _together(
     yield Finished(*totals(tallies, mute=mute), context=context)
 
 
-def _order(card: Card, part: Chat, rendering: Rendering | None, cap: int | None, offset: int) -> Order:
+def _order(
+    card: Card, part: Chat, chosen: ToolPlan, rendering: Rendering | None, *, cap: int | None, offset: int
+) -> Order:
     if rendering is None:
         order = encode_chat(part, card, limit=cap)
         return dataclasses.replace(order, reading=dataclasses.replace(order.reading, offset=offset))
     reading: Reading = dataclasses.replace(
-        chat_reading(part, card, plan(part, card)),
+        chat_reading(part, card, chosen),
         offset=offset,
         prefill="",
         thoughts=not rendering.closed,
@@ -226,11 +227,11 @@ def _parts(chat: Chat, link: Link) -> list[tuple[int, Chat]]:
 
 
 async def _rendered(
-    link: Link, card: Card, chat: Chat, cap: int | None
+    link: Link, card: Card, chat: Chat, chosen: ToolPlan, cap: int | None
 ) -> tuple[Rendering, int | None, Notice | None]:
     """The prompt, behind the given context and as token ids if the context is wanted back; how many
     tokens may follow it; what was cut."""
-    chosen, told = plan(chat, card), None
+    told: Notice | None = None
     before = list(chat.context or ())
     check_ids(before, card, "context")
     rendering = await render(link, card, chat, chosen)
