@@ -201,7 +201,8 @@ def test_forced_calls_are_read_however_they_are_cut(text: str, calls: list[tuple
 def test_what_an_engine_writes_without_its_grammar_breaks_nothing() -> None:
     assert ForcedCalls().feed('{"x": {"a": 1}}') == []
     (head, arguments) = ForcedCalls().feed('{"name": "a\\x", "arguments": {}}')
-    assert isinstance(head, ToolCallDelta) and isinstance(arguments, ToolCallDelta)
+    assert isinstance(head, ToolCallDelta)
+    assert isinstance(arguments, ToolCallDelta)
     assert (head.name, arguments.arguments) == ("a\\x", "{}")
 
 
