@@ -384,6 +384,18 @@ def test_a_response_tells_what_of_a_conversation_it_saw(client: openai.OpenAI) -
     assert "after" not in following.output_text
 
 
+def test_new_items_of_a_conversation_are_shown_with_what_is_included(client: openai.OpenAI) -> None:
+    conversation = client.conversations.create()
+    thought: Any = {"type": "reasoning", "id": "rs", "summary": [{"type": "summary_text", "text": "hm"}]}
+    made = client.conversations.items.create(
+        conversation.id, items=[thought], include=["reasoning.encrypted_content"]
+    )
+    assert getattr(made.data[0], "encrypted_content", None)
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.conversations.items.create(conversation.id, items=[thought], include=["odd"])  # type: ignore[list-item]
+    assert caught.value.param == "include[0]"
+
+
 def test_an_item_can_be_in_two_conversations(client: openai.OpenAI) -> None:
     one = client.conversations.create(items=[{"role": "user", "content": "shared"}])
     item = client.conversations.items.list(one.id).data[0].id

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from inhouse.archive import Archive, Kept
-from inhouse.core.errors import BadRequest, BodyTooLarge, NotFound, QueueFull
+from inhouse.core.errors import BadRequest, BodyTooLarge, NoSpace, NotFound, QueueFull
+from inhouse.core.events import ChoiceEnd, Event, Finished, TextDelta
 from inhouse.core.messages import Image, Message
 from inhouse.core.requests import Chat
+from inhouse.core.usage import Timings, Usage
 from inhouse.dialects.openai.files import kept_file
 from inhouse.dialects.openai.responses import decode_create
 from inhouse.server.kept.background import Background
 from inhouse.server.kept.files import with_files
 from inhouse.server.kept.memory import Memory
-from inhouse.server.kept.turn import composed
+from inhouse.server.kept.turn import Turn, composed
 
 PNG = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01" + bytes(9)
 MIB = 2**20
@@ -113,3 +116,39 @@ async def test_what_files_bring_into_a_response_is_limited_in_all(archive: Archi
     assert caught.value.param == "input[0].content[8].file_id"
     with pytest.raises(BodyTooLarge, match="together"):
         await composed(memory, decode_create(asked(*(f"large{i}" for i in range(4)))))
+
+
+async def fed(turn: Turn, told: list[Any]) -> None:
+    async def events() -> AsyncGenerator[Event, None]:
+        yield TextDelta("a")
+        yield ChoiceEnd("stop")
+        yield Finished(Usage(1, 1), Timings())
+
+    async for event in turn.events(events()):
+        turn.encoder.feed(event)
+        told.append(type(event))
+
+
+async def test_a_conversation_is_free_before_the_answer_ends(archive: Archive) -> None:
+    order = decode_create(b'{"model": "m", "input": "hi"}')
+    told: list[Any] = []
+    turn = Turn(Memory(archive, "t"), order, [], store=True, release=lambda: told.append("free"))
+    await fed(turn, told)
+    assert told[:4] == [TextDelta, ChoiceEnd, "free", Finished]
+
+
+async def test_a_response_and_what_it_adds_to_its_conversation_are_kept_together(tmp_path: Path) -> None:
+    small = Archive(tmp_path / "small", days=30, most=4000)
+    memory = Memory(small, "t")
+    await memory.start_conversation("conv_1", {})
+    order = decode_create(b'{"model": "m", "input": "hi", "conversation": "conv_1"}')
+    released: list[bool] = []
+    item = {"type": "message", "id": "msg_1", "pad": "x" * 2500}
+    turn = Turn(memory, order, [item], store=True, release=lambda: released.append(True))
+    with pytest.raises(NoSpace):
+        await fed(turn, [])
+    assert released
+    with pytest.raises(NotFound):
+        await memory.response(turn.id)
+    assert await memory.conversation_items("conv_1") == []
+    await small.close()

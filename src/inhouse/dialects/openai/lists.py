@@ -52,14 +52,17 @@ def read_query(query: bytes, *, limit: int = 20, most: int = 100, ascending: boo
     return ListQuery(int(asked), order == "asc", after or None, before or None, fields, metadata)
 
 
-def render_list(data: list[dict[str, Any]], more: bool) -> bytes:
+def list_object(data: list[dict[str, Any]], more: bool) -> dict[str, Any]:
     """The object around a page; every item has an ``id``."""
-    return dumps(
-        {
-            "object": "list",
-            "data": data,
-            "first_id": data[0]["id"] if data else None,
-            "last_id": data[-1]["id"] if data else None,
-            "has_more": more,
-        }
-    )
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+        "has_more": more,
+    }
+
+
+def render_list(data: list[dict[str, Any]], more: bool) -> bytes:
+    """``list_object`` as JSON."""
+    return dumps(list_object(data, more))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...archive import Kept, Page
 from ...core.errors import NotFound, Unsupported
+from ...dialects.openai.lists import list_object
 from ...dialects.openai.responses import (
     check_include,
     conversation_object,
@@ -13,7 +14,6 @@ from ...dialects.openai.responses import (
     decode_conversation_update,
     decode_items,
     fresh,
-    item_list,
     renewed,
     shown_item,
 )
@@ -85,12 +85,13 @@ async def add_items(services: Services, scope: Scope, receive: Receive, send: Se
     async def work() -> dict[str, Any]:
         caller = caller_of(scope)
         memory = memory_of(services, caller)
+        include = check_include([*Query.of(scope).many("include")], "include")
         items = decode_items(body)
         kept = await memory.conversation(scope["params"]["id"])
         with services.background.claim(caller.tenant, kept.id):
             items = renewed(await memory.resolved(items))
             await memory.append(kept.id, items)
-        return item_list(items, more=False)
+        return list_object([shown_item(item, include) for item in items], False)
 
     await answered(scope, send, work())
 
@@ -108,7 +109,7 @@ async def list_items(services: Services, scope: Scope, receive: Receive, send: S
             ascending=query.choice("order", "asc", "desc") == "asc",
         )
         items, more = await memory.conversation_page(page)
-        return item_list([shown_item(item, include) for item in items], more=more)
+        return list_object([shown_item(item, include) for item in items], more)
 
     await answered(scope, send, work())
 

@@ -72,8 +72,9 @@ class Memory:
             }
         return stored
 
-    async def keep(self, stored: Stored, said: Sequence[str] = ()) -> None:
-        """Keep a response, the places of its output items, and what it said while it ran."""
+    async def keep(self, stored: Stored, said: Sequence[str] = (), appended: Sequence[Kept] = ()) -> None:
+        """Keep a response, the places of its output items, what it said while it ran, and what it adds to
+        a conversation: all or none."""
         body = {
             "response": stored.response,
             "input": stored.input,
@@ -84,7 +85,7 @@ class Memory:
         items = [self._part(stored, "item", item["id"], {}) for item in stored.response["output"]]
         if said:
             items.append(self._part(stored, "events", stored.id, {"events": list(said)}))
-        await self._archive.put(own, *items)
+        await self._archive.put(own, *items, *appended)
 
     def _part(self, stored: Stored, kind: str, ident: str, body: dict[str, Any]) -> Kept:
         return Kept(kind, ident, self._tenant, stored.since, body, parent=stored.id)
@@ -137,7 +138,7 @@ class Memory:
     ) -> Kept:
         """Keep a conversation and its first items."""
         kept = Kept("conversation", ident, self._tenant, time.time(), {"metadata": metadata})
-        await self._archive.put(kept, *self._placed(ident, items))
+        await self._archive.put(kept, *self.placed(ident, items))
         return kept
 
     async def describe_conversation(self, ident: str, metadata: dict[str, str]) -> Kept:
@@ -151,14 +152,15 @@ class Memory:
         """Delete a conversation with its items."""
         return await self._archive.delete("conversation", ident, self._tenant, children=True)
 
-    def _placed(self, conversation: str, items: Sequence[Item]) -> list[Kept]:
+    def placed(self, conversation: str, items: Sequence[Item]) -> list[Kept]:
+        """Items as they are kept at the end of a conversation."""
         now = time.time()
         kind = "conversation_item"
         return [Kept(kind, item["id"], self._tenant, now, item, parent=conversation) for item in items]
 
     async def append(self, conversation: str, items: Sequence[Item]) -> None:
         """Put items at the end of a conversation."""
-        await self._archive.put(*self._placed(conversation, items))
+        await self._archive.put(*self.placed(conversation, items))
 
     async def _conversation_items(self, conversation: str) -> list[Kept]:
         found: list[Kept] = []

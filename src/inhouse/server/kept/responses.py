@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from ...core.errors import BadRequest, Draining, InhouseError, NotFound, Unsupported
 from ...core.events import Event, Finished
 from ...core.requests import Caller, Render
+from ...dialects.openai.lists import list_object
 from ...dialects.openai.responses import (
     Order,
     check_include,
     decode_count,
     decode_create,
-    item_list,
     render_error,
     shown_item,
 )
@@ -116,10 +116,11 @@ async def _begin(
     if order.background:
         held.enter_context(services.background.place())
         services.runtime.resolve(order.chat.model)
-    held.enter_context(services.background.claim(caller.tenant, order.conversation))
+    claimed = held.enter_context(contextlib.ExitStack())
+    claimed.enter_context(services.background.claim(caller.tenant, order.conversation))
     memory = memory_of(services, caller)
     chat, items = await composed(memory, order)
-    turn = Turn(memory, order, items, store=store)
+    turn = Turn(memory, order, items, store=store, release=claimed.close)
     if order.background:
         await turn.keep(turn.encoder.response("queued"))
     return turn, services.runtime.run(chat, caller)
@@ -235,7 +236,7 @@ async def input_items(services: Services, scope: Scope, receive: Receive, send: 
         memory = memory_of(services, caller_of(scope))
         items = await memory.used_by(await memory.response(scope["params"]["id"]))
         page, more = _page(items, query)
-        return item_list([shown_item(item, include) for item in page], more=more)
+        return list_object([shown_item(item, include) for item in page], more)
 
     await answered(scope, send, work())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -53,9 +53,18 @@ async def composed(memory: Memory, order: Order) -> tuple[Chat, list[Item]]:
 
 
 class Turn:
-    """``events`` wraps the runtime's: what comes out ends only when the response is kept."""
+    """``events`` wraps the runtime's: what comes out ends only when the response is kept. ``release`` gives
+    the conversation back, before the client can know that the response has ended; it may be called twice."""
 
-    def __init__(self, memory: Memory, order: Order, items: list[Item], *, store: bool) -> None:
+    def __init__(
+        self,
+        memory: Memory,
+        order: Order,
+        items: list[Item],
+        *,
+        store: bool,
+        release: Callable[[], None] = lambda: None,
+    ) -> None:
         self.order = order
         self.since = time.time()
         head = Head(order.echo, store)
@@ -70,6 +79,7 @@ class Turn:
         self._memory = memory
         self._items = items
         self._store = store
+        self._release = release
 
     @property
     def id(self) -> str:
@@ -77,11 +87,11 @@ class Turn:
 
     async def keep(self, response: dict[str, Any], said: tuple[str, ...] = ()) -> None:
         """Keep the response as it is now, if it is to be kept."""
-        if not self._store:
-            return
-        order = self.order
-        stored = Stored(response, self._items, order.previous, order.conversation, self.since)
-        await self._memory.keep(stored, said)
+        if self._store:
+            await self._memory.keep(self._stored(response), said)
+
+    def _stored(self, response: dict[str, Any]) -> Stored:
+        return Stored(response, self._items, self.order.previous, self.order.conversation, self.since)
 
     async def events(self, events: AsyncGenerator[Event, None]) -> AsyncGenerator[Event, None]:
         """Pass events on. The response is kept before the last one goes out; a failed one too, once the
@@ -93,12 +103,15 @@ class Turn:
                 async for event in events:
                     if isinstance(event, Finished):
                         await self._done(self.encoder.settle(event))
+                        self._release()
                     yield event
             except InhouseError as error:
                 seen = self.encoder.begun and self.order.stream and not self.order.background
                 if seen and not isinstance(error, StoreError):
                     await self._lost(error)
                 raise
+            finally:
+                self._release()
 
     async def _lost(self, error: InhouseError) -> None:
         """Keep the failure; that it cannot be kept is only logged."""
@@ -108,6 +121,10 @@ class Turn:
             log.warning("a failed response was not kept: %s", other.message)
 
     async def _done(self, response: dict[str, Any]) -> None:
-        await self.keep(response)
-        if self.order.conversation is not None:
-            await self._memory.append(self.order.conversation, [*self._items, *response["output"]])
+        conversation = self.order.conversation
+        items = [] if conversation is None else [*self._items, *response["output"]]
+        if self._store:
+            appended = self._memory.placed(conversation or "", items)
+            await self._memory.keep(self._stored(response), appended=appended)
+        elif conversation is not None:
+            await self._memory.append(conversation, items)

@@ -12,7 +12,6 @@ from .conversations import (
     decode_conversation,
     decode_conversation_update,
     decode_items,
-    item_list,
     renewed,
 )
 from .encoder import ResponseEncoder, Style
@@ -37,7 +36,6 @@ __all__ = [
     "decode_create",
     "decode_items",
     "fresh",
-    "item_list",
     "named_files",
     "render_error",
     "renewed",

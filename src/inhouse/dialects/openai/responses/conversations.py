@@ -52,14 +52,3 @@ def decode_items(body: bytes) -> list[dict[str, Any]]:
 def conversation_object(ident: str, created: float, metadata: dict[str, str]) -> dict[str, Any]:
     """The conversation as every route shows it."""
     return {"id": ident, "object": "conversation", "created_at": int(created), "metadata": metadata}
-
-
-def item_list(items: list[dict[str, Any]], *, more: bool) -> dict[str, Any]:
-    """A page of items."""
-    return {
-        "object": "list",
-        "data": items,
-        "first_id": items[0]["id"] if items else None,
-        "last_id": items[-1]["id"] if items else None,
-        "has_more": more,
-    }
