@@ -212,3 +212,10 @@ def test_a_schema_that_grows_with_each_step_is_refused_at_once(words: dict[str, 
     with pytest.raises(Unsupported, match=r"pattern|not"):
         check(schema(words), LLG)
     assert time.thread_time() - before < 2
+
+
+def test_the_schemas_of_all_tools_together_have_a_limit_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("inhouse.grammar.check.MOST_SECONDS", -1.0)
+    with pytest.raises(Unsupported, match="too long") as caught:
+        check_tools((Tool("a"), Tool("b")), frozenset({"gbnf", "lark"}), "tools")
+    assert caught.value.param == "tools[0].function.parameters"

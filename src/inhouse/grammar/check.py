@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -59,6 +60,10 @@ def check(format: Format, grammars: frozenset[str]) -> Format:
         ) from None
 
 
+MOST_SECONDS = 5.0
+"""Of a processor, for the schemas of all tools of a request: a usual one takes milliseconds."""
+
+
 def check_tools(
     tools: Sequence[Tool], grammars: frozenset[str], param: str, *, forced: bool = True
 ) -> tuple[Tool, ...]:
@@ -68,9 +73,15 @@ def check_tools(
     ``check`` does, naming the tool's field below ``param``. Otherwise it is loosened, and the arguments
     are to be validated afterwards against the tool's own schema.
     """
-    out = []
+    out, begun = [], time.thread_time()
     for at, tool in enumerate(tools):
         path = f"{param}[{at}].function.parameters"
+        if time.thread_time() - begun > MOST_SECONDS:
+            raise Unsupported(
+                f"Invalid value for '{path}': the schemas of all tools together take too long to enforce.",
+                hint="Send fewer tools, or simpler schemas.",
+                param=path,
+            )
         asked = Format("schema", _arguments(tool.parameters), after=not forced, param=path)
         found = check(asked, grammars)
         schema = relaxed(found.schema or {}, grammars) if found.after else found.schema or {}
