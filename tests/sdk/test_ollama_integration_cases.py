@@ -223,7 +223,8 @@ def test_context_long_input(server: Server) -> None:
 
 
 def test_context_exhaustion(client: ollama.Client) -> None:
-    asked = [{"role": "user", "content": "Write me a story in english with a lot of emojis"}]
+    text = "Write the numbers from one to two hundred in words, with an emoji after each."
+    asked = [{"role": "user", "content": text}]
     options = {"temperature": 0, "seed": 123, "num_ctx": 128}
     answer = client.chat(model=QWEN, messages=asked, think=False, options=options)
     assert answer.done_reason in ("stop", "length")

@@ -274,12 +274,12 @@ def test_completions(client: openai.OpenAI) -> None:
 def test_fill_in_the_middle(client: openai.OpenAI) -> None:
     answer = client.completions.create(
         model=QWEN,
-        prompt="def add(a, b):\n    return ",
+        prompt="def add(a, b):\n    return a +",
         suffix="\n\nprint(add(1, 2))",
-        max_tokens=12,
+        max_tokens=4,
         temperature=0,
     )
-    assert "a" in answer.choices[0].text
+    assert answer.choices[0].text.startswith(" b")
 
 
 @pytest.mark.parametrize("encoding", ["float", "base64"])
