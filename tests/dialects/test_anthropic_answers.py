@@ -125,9 +125,12 @@ def test_a_rich_answer_streamed_and_whole():
 
 
 def test_the_parts_of_usage_add_up():
-    found = both(RICH)["usage"]
-    assert found["input_tokens"] == 7
+    found = json.loads(run(encoder(cache_control={"type": "ephemeral"}), RICH))["usage"]
+    assert (found["input_tokens"], found["cache_creation_input_tokens"]) == (0, 7)
     assert found["cache_read_input_tokens"] == 4
+    found = both(RICH)["usage"]
+    assert found["input_tokens"] == 11
+    assert found["cache_read_input_tokens"] == 0
     assert found["cache_creation_input_tokens"] == 0
     assert found["output_tokens"] == 7
     assert found["output_tokens_details"] == {"thinking_tokens": 2}
@@ -210,7 +213,7 @@ def test_the_start_knows_the_prompt_when_its_progress_is_known():
     stream = encoder(stream=True)
     assert stream.feed(Started()) == b""
     start = events_of(stream.feed(Progress(0, 10, 3)))[0]["message"]["usage"]
-    assert (start["input_tokens"], start["cache_read_input_tokens"]) == (7, 3)
+    assert (start["input_tokens"], start["cache_read_input_tokens"]) == (10, 0)
     assert stream.feed(Progress(5, 10)) == b": prefill 5/10\n\n"
 
 

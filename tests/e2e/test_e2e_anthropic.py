@@ -108,6 +108,7 @@ def test_a_count_is_what_generation_uses(client: anthropic.Anthropic, more: dict
     counted = client.messages.count_tokens(**ask).input_tokens
     read, written = usage.cache_read_input_tokens or 0, usage.cache_creation_input_tokens or 0
     assert counted == usage.input_tokens + read + written
+    assert read + written == 0 or "cache_control" in more
 
 
 def test_a_tool_conversation(client: anthropic.Anthropic) -> None:

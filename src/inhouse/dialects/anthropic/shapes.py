@@ -53,9 +53,10 @@ class Head:
     def usage(self, used: Usage) -> dict[str, Any]:
         """The ``usage`` object; the three input figures add up to the prompt.
 
-        With a breakpoint all that was not read from the cache is counted as written to it.
+        The cache is spoken of to those who ask for it. With a breakpoint all that was not read from it is
+        counted as written to it; without, all is input, as the counting route counts it.
         """
-        read = min(used.cached_tokens, used.prompt_tokens)
+        read = min(used.cached_tokens, used.prompt_tokens) if self.pin is not None else 0
         fresh = used.prompt_tokens - read
         written = fresh if self.pin is not None else 0
         long = self.pin is not None and self.pin > 300
