@@ -204,3 +204,8 @@ async def test_callers_with_different_keys_are_different_tenants() -> None:
 @pytest.mark.parametrize(("name", "local"), [("localhost.", True), ("example.com", False), ("::1", True)])
 def test_local_names(name: str, local: bool) -> None:
     assert local_name(name) is local
+
+
+async def test_one_key_is_one_tenant_however_it_is_sent() -> None:
+    ways = ({"authorization": "Bearer a"}, {"authorization": "bearer  a"}, {"x-api-key": "a"})
+    assert len({(await call(headers))[2] for headers in ways}) == 1

@@ -117,7 +117,9 @@ class Guard:
         await self._app(scope, receive, send)
 
     def _tenant(self, scope: Scope) -> str:
-        key = header(scope, b"authorization") or header(scope, b"x-api-key")
+        key = header(scope, b"authorization") or header(scope, b"x-api-key") or ""
+        scheme, _, value = key.partition(" ")
+        key = value.strip() if scheme.lower() == "bearer" else key  # one key is one tenant, however sent
         if key:
             return hashlib.sha256(key.encode("latin-1", "replace")).hexdigest()[:16]
         return scope["client"][0] if scope.get("client") else ""
