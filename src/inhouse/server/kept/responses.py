@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...core.errors import BadRequest, Draining, InhouseError, NotFound, Unsupported
 from ...core.events import Event, Finished
-from ...core.requests import Caller, Render
+from ...core.requests import Caller
+from ...dialects.codec import rendering
 from ...dialects.openai.lists import list_object
 from ...dialects.openai.responses import (
     Order,
@@ -265,7 +266,7 @@ async def input_tokens(services: Services, scope: Scope, receive: Receive, send:
     async def work() -> dict[str, Any]:
         order: Order = decode_count(body)
         chat, _ = await composed(memory_of(services, caller), order)
-        async with aclosing(services.runtime.run(Render(model=chat.model, chat=chat), caller)) as events:
+        async with aclosing(services.runtime.run(rendering(chat), caller)) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     tokens = event.usage.prompt_tokens
