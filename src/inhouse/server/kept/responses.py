@@ -25,6 +25,7 @@ from ...dialects.openai.responses import (
 from ...dialects.wire import dumps
 from .. import answers
 from ..answers import Info, Receive, Scope, Send
+from ..manage import models
 from ..stream import Pump, respond
 from .background import Job
 from .memory import Item, Memory
@@ -68,15 +69,11 @@ def memory_of(services: Services, caller: Caller) -> Memory:
 
 async def answered(scope: Scope, send: Send, work: Awaitable[dict[str, Any]]) -> None:
     """Send what ``work`` gives as JSON, or its error."""
-    info: Info = scope["inhouse"]
-    try:
-        value = await work
-    except InhouseError as error:
-        info.outcome = error.code
-        await answers.error(scope, send, render_error(error))
-        return
-    info.outcome = "ok"
-    await answers.whole(scope, send, dumps(value))
+
+    async def written() -> bytes:
+        return dumps(await work)
+
+    await models.answered(scope, send, written(), render_error)
 
 
 def _pump(services: Services, scope: Scope, send: Send, encoder: Any) -> Pump:
