@@ -10,7 +10,7 @@ from typing import Any
 from llguidance import LLMatcher
 
 from inhouse.core.messages import Format
-from inhouse.grammar import check
+from inhouse.grammar import Validator, check
 from inhouse.grammar.llg import byte_tokenizer
 
 LLG = frozenset({"gbnf", "lark"})
@@ -38,6 +38,17 @@ def takes(schema: Mapping[str, Any], value: Any) -> bool:
 def takes_text(schema: Mapping[str, Any], text: str) -> bool:
     found, data = matcher(schema), list(text.encode())
     return found.try_consume_tokens(data) == len(data) and found.is_accepting()
+
+
+def divides(schema: Mapping[str, Any], good: Any, bad: Any) -> None:
+    """Fail unless validator and grammar take every value of ``good`` and none of ``bad``."""
+    validator = Validator(schema)
+    for value in good:
+        assert validator.valid(json.dumps(value)) is None, value
+        assert takes(schema, value), value
+    for value in bad:
+        assert validator.valid(json.dumps(value)) is not None, value
+        assert not takes(schema, value), value
 
 
 def walk(start: LLMatcher, rng: random.Random) -> str | None:
