@@ -25,6 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "machine": {"core"},
     "engines": {"core", "machine"},
     "fleet": {"core"},
+    "journal": {"core"},
     "upstream": {"core", "dialects", "grammar"},
     "catalog": {"core", "store"},
     "prepare": {"core", "grammar"},
@@ -33,13 +34,13 @@ ALLOWED: dict[str, set[str]] = {
     "server": {"core", "dialects", "runtime", "catalog", "config", "archive"},
     "server.manage": {
         "core", "dialects", "runtime", "catalog", "config", "store", "ledger", "fleet", "machine", "server",
-        "archive",
+        "archive", "journal",
     },
     "cli": {"core", "config", "compose", "store"},
     "workshop": {"core", "engines", "store"},
     "compose": {
         "core", "dialects", "router", "ledger", "store", "machine", "engines", "fleet", "upstream", "catalog",
-        "runtime", "server", "server.manage", "config", "workshop", "net", "archive", "attachments", "prepare",
+        "runtime", "server", "server.manage", "config", "workshop", "net", "archive", "attachments", "prepare", "journal",
     },
 }  # fmt: skip
 LAZY = {"engines/registry.py", "cli"}

@@ -30,11 +30,11 @@ async def same(request: Request, *_: object) -> Request:
 
 
 def prepare(*grammars: str) -> Prepare:
-    return Prepare(same, same, frozenset(grammars or ("gbnf", "lark")))
+    return Prepare(same, same, lambda card: frozenset(grammars or ("gbnf", "lark")))
 
 
 async def test_what_is_named_is_brought_before_a_template_is_rendered():
-    done = await Prepare(bring, render, frozenset())(CHAT, CARD)
+    done = await Prepare(bring, render, lambda card: frozenset())(CHAT, CARD)
     assert done.model == "m brought rendered for m:latest"
 
 

@@ -14,8 +14,8 @@ from inhouse.core.errors import EngineError, ModelNotFound, Unsupported, WorkerD
 from inhouse.core.events import ChoiceEnd, Event, Finished, Started, TextDelta
 from inhouse.core.messages import Message, Text
 from inhouse.core.models import Card, Footprint, ModelName
-from inhouse.core.requests import Caller, Chat, Complete, LoadOptions, Request, Unload
-from inhouse.core.usage import Timings, Usage
+from inhouse.core.requests import Ask, Caller, Chat, Complete, Request, Unload
+from inhouse.core.usage import Step, Timings, Usage
 from inhouse.ledger import Meter
 from inhouse.router import route
 from inhouse.runtime import Runtime
@@ -50,27 +50,19 @@ class Given:
     """A lease that remembers how it was asked for and whether it came back."""
 
     load, queue, slots = 1.5, 0.25, 4
+    steps = (Step("load", 1.5),)
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self.asked: dict[str, Any] = {}
+        self.asked: Ask | None = None
         self.back = False
 
     async def explain(self, error: EngineError) -> EngineError:
         return WorkerDied("explained")
 
     @asynccontextmanager
-    async def lease(
-        self,
-        card: Card,
-        *,
-        load: LoadOptions,
-        tenant: str,
-        weight: int,
-        keep_alive: float | None,
-        priority: int,
-    ) -> AsyncIterator[Given]:
-        self.asked = {"tenant": tenant, "weight": weight, "keep_alive": keep_alive, "priority": priority}
+    async def lease(self, card: Card, ask: Ask) -> AsyncIterator[Given]:
+        self.asked = ask
         try:
             yield self
         finally:
@@ -114,7 +106,9 @@ async def test_events_pass_with_the_control_planes_own_times() -> None:
     assert isinstance(last, Finished)
     assert (last.timings.load, last.timings.queue, last.timings.prefill) == (1.5, 0.25, 0.5)
     assert last.timings.total > 0
-    assert given.asked == {"tenant": "tenant", "weight": 3, "keep_alive": None, "priority": 0}
+    assert given.asked is not None
+    assert (given.asked.tenant, given.asked.weight, given.asked.priority) == ("tenant", 3, 0)
+    assert given.asked.keep_alive is None
     assert given.back
     assert meter.requests == {("m:latest", "/v1/chat/completions", "ok"): 1}
 
@@ -179,7 +173,7 @@ async def test_what_the_model_cannot_do_is_refused_before_a_lease() -> None:
         await collect(runtime(given, meter, check=check))
     with pytest.raises(ModelNotFound):
         await collect(runtime(given, meter), Chat(model="x", messages=()))
-    assert given.asked == {}
+    assert given.asked is None
     assert set(meter.requests) == {
         ("m:latest", "/v1/chat/completions", "refused"),
         ("unknown", "/v1/chat/completions", "refused"),
@@ -198,7 +192,7 @@ async def test_unload_stops_the_model_without_a_lease() -> None:
     assert stopped == [CARD]
     assert events[0] == ChoiceEnd("unload")
     assert isinstance(events[-1], Finished)
-    assert given.asked == {}
+    assert given.asked is None
 
 
 async def test_a_refusal_before_the_runtime_is_counted_too() -> None:
@@ -210,4 +204,5 @@ async def test_a_refusal_before_the_runtime_is_counted_too() -> None:
 async def test_candidates_take_as_many_slots_as_answers_would() -> None:
     given = Given(Script(Started(), *END))
     await collect(runtime(given, Meter()), Complete(model="m", prompts=("a",), n=2, best_of=5))
-    assert given.asked["weight"] == 5
+    assert given.asked is not None
+    assert given.asked.weight == 5

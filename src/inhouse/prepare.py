@@ -18,34 +18,35 @@ R = TypeVar("R", bound=Chat | Complete)
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prepare:
     """``bring`` replaces what lies elsewhere; ``render`` applies a template of the request.
-    ``grammars`` are the notations of the engine in use (``Launch.grammars``)."""
+    ``grammars`` are the notations of the engine that runs a model (``Launch.grammars``)."""
 
     bring: Callable[[Request], Awaitable[Request]]
     render: Callable[[Request, Card], Awaitable[Request]]
-    grammars: frozenset[str]
+    grammars: Callable[[Card], frozenset[str]]
 
     async def __call__(self, request: Request, card: Card) -> Request:
         """The request as an engine gets it. Raises BadRequest and below, naming the field."""
         request = await self.bring(request)
         request = await self.render(request, card)
         if isinstance(request, Render):  # what is counted is what would be generated from
-            return dataclasses.replace(request, chat=await self._held(request.chat))
-        return await self._held(request) if isinstance(request, Chat | Complete) else request
+            return dataclasses.replace(request, chat=await self._held(request.chat, card))
+        return await self._held(request, card) if isinstance(request, Chat | Complete) else request
 
-    async def _held(self, request: R) -> R:
+    async def _held(self, request: R, card: Card) -> R:
         """The request with its formats checked, if it has any. Compiling one may take a while."""
         if request.format is None and not _forced(request):
             return request  # what a free call is held to is looked at once there is one
-        return await asyncio.to_thread(self._checked, request)
+        return await asyncio.to_thread(_checked, request, self.grammars(card))
 
-    def _checked(self, request: R) -> R:
-        if request.format is not None:
-            request = dataclasses.replace(request, format=grammar.check(request.format, self.grammars))
-        if isinstance(request, Chat) and request.tools and request.tool_choice.mode != "none":
-            forced = _forced(request)
-            tools = grammar.check_tools(request.tools, self.grammars, "tools", forced=forced)
-            request = dataclasses.replace(request, tools=tools)
-        return request
+
+def _checked(request: R, grammars: frozenset[str]) -> R:
+    if request.format is not None:
+        request = dataclasses.replace(request, format=grammar.check(request.format, grammars))
+    if isinstance(request, Chat) and request.tools and request.tool_choice.mode != "none":
+        forced = _forced(request)
+        tools = grammar.check_tools(request.tools, grammars, "tools", forced=forced)
+        request = dataclasses.replace(request, tools=tools)
+    return request
 
 
 def _forced(request: Request) -> bool:

@@ -12,8 +12,9 @@ from .core.engine import Engine
 from .core.errors import EngineError, InhouseError
 from .core.events import ChoiceEnd, Event, Finished, Started
 from .core.models import Card
-from .core.requests import Caller, LoadOptions, Request, Unload
-from .core.usage import Timings, Usage
+from .core.requests import Ask, Caller, Request, Unload
+from .core.usage import Step, Timings, Usage
+from .core.work import estimate
 from .ledger import Entry
 from .router import Route
 
@@ -25,21 +26,13 @@ class Lease(Protocol):
     load: float
     queue: float
     slots: int
+    steps: tuple[Step, ...]
 
     async def explain(self, error: EngineError) -> EngineError: ...
 
 
 class Leaser(Protocol):
-    def __call__(
-        self,
-        card: Card,
-        *,
-        load: LoadOptions,
-        tenant: str,
-        weight: int,
-        keep_alive: float | None,
-        priority: int,
-    ) -> AbstractAsyncContextManager[Lease]: ...
+    def __call__(self, card: Card, ask: Ask) -> AbstractAsyncContextManager[Lease]: ...
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,7 +63,7 @@ class Runtime:
             request = await self.prepare(self.dress(request, card), card)
             plan = self.route(request, card)
             entry.route = plan.reason
-            async with aclosing(self._on(plan.targets[0], request, caller, entry.opened)) as events:
+            async with aclosing(self._on(plan.targets[0], request, caller, entry)) as events:
                 async for event in events:
                     entry.note(event)
                     yield event
@@ -80,22 +73,16 @@ class Runtime:
         entry.close()
 
     async def _on(
-        self, card: Card, request: Request, caller: Caller, opened: float
+        self, card: Card, request: Request, caller: Caller, entry: Entry
     ) -> AsyncGenerator[Event, None]:
         """Run on one target; the control plane's own times are stamped into the events."""
         if isinstance(request, Unload):
             await self.stop(card)
             yield ChoiceEnd("unload")
-            yield Finished(Usage(), Timings(total=time.monotonic() - opened))
+            yield Finished(Usage(), Timings(total=time.monotonic() - entry.opened))
             return
-        async with self.lease(
-            card,
-            load=request.load,
-            tenant=caller.tenant,
-            weight=request.width,
-            keep_alive=request.keep_alive,
-            priority=request.priority,
-        ) as lease:
+        async with self.lease(card, _ask(request, caller)) as lease:
+            entry.steps += lease.steps
             finished = False
             try:
                 async with aclosing(lease.engine.run(request)) as events:
@@ -106,7 +93,7 @@ class Runtime:
                             finished = True
                             now = time.monotonic()
                             spent = dataclasses.replace(
-                                event.timings, queue=lease.queue, load=lease.load, total=now - opened
+                                event.timings, queue=lease.queue, load=lease.load, total=now - entry.opened
                             )
                             event = dataclasses.replace(event, timings=spent)
                         yield event
@@ -114,6 +101,19 @@ class Runtime:
                 raise await lease.explain(error) from error
             if not finished:
                 raise EngineError("The engine ended the answer early.", hint="Try again.")
+
+
+def _ask(request: Request, caller: Caller) -> Ask:
+    return Ask(
+        load=request.load,
+        tenant=caller.tenant,
+        weight=request.width,
+        work=estimate(request),
+        keep_alive=request.keep_alive,
+        priority=request.priority,
+        deadline=caller.deadline,
+        request_id=caller.request_id,
+    )
 
 
 __all__ = ["Lease", "Leaser", "Runtime"]

@@ -21,9 +21,10 @@ import pytest
 from inhouse.core.engine import Launch
 from inhouse.core.errors import EngineError
 from inhouse.core.events import ChoiceEnd, Event, Finished, TextDelta
+from inhouse.core.journal import Record
 from inhouse.core.messages import Message, Text
 from inhouse.core.models import Card
-from inhouse.core.requests import Chat, LoadOptions, Request
+from inhouse.core.requests import Ask, Chat, LoadOptions, Request
 from inhouse.core.usage import Timings, Usage
 from inhouse.engines.fake import FakeRecipe
 from inhouse.fleet import Fleet, FleetSettings, Lease
@@ -97,6 +98,7 @@ class Notes:
 
     def __init__(self) -> None:
         self.lines: list[tuple[str, ...]] = []
+        self.records: list[Record] = []
 
     def loaded(self, name: str, seconds: float) -> None:
         assert seconds > 0
@@ -107,6 +109,9 @@ class Notes:
 
     def restarted(self, name: str) -> None:
         self.lines.append(("restarted", name))
+
+    def record(self, record: Record) -> None:
+        self.records.append(record)
 
 
 class Yard:
@@ -131,7 +136,7 @@ class Yard:
     def lease(self, card: Card | None = None, *, context: int | None = None, **options: Any) -> Any:
         tenant = options.pop("tenant", "t")
         load = options.pop("load", LoadOptions(context_length=context))
-        return self.fleet.lease(card or self.a, load=load, tenant=tenant, **options)
+        return self.fleet.lease(card or self.a, Ask(load=load, tenant=tenant, **options))
 
     async def ask(self, text: str = "hello", card: Card | None = None, **options: Any) -> str:
         """One whole request as the runtime would make it."""

@@ -196,7 +196,7 @@ def chat(*texts: str, **fields: Any) -> Chat:
 
 
 async def collect(engine: WorkerEngine, request: Request) -> list[Event]:
-    request = await Prepare(as_it_is, as_it_is, engine.launch.grammars)(request, engine.card)
+    request = await Prepare(as_it_is, as_it_is, lambda card: engine.launch.grammars)(request, engine.card)
     return [event async for event in engine.run(request)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from .events import Event
 from .requests import Request
@@ -32,6 +32,13 @@ class Launch:
     parent is gone. ``slots`` requests run at once, each with ``context_length`` tokens;
     ``memory`` is the expected resident size in bytes. ``grammars``: notations that the engine enforces
     while decoding (gbnf, and lark where llguidance is built in, which then also takes schemas).
+
+    ``wire`` is the protocol that the worker speaks, ``served_as`` the model's name in it where there is
+    one. ``variant``: which build of the engine (wheel, native, cuda ...). ``device_memory``: bytes of
+    ``memory`` that lie on GPUs. ``speculative``: how tokens are guessed, "" not at all. ``adapters``:
+    digests of the LoRA adapters that are at hand, in the engine's order. ``prefixes``: the folder that
+    holds saved prompts, "" where none are kept. ``notices``: what a person should know of this choice,
+    e.g. why a better build was not taken.
     """
 
     engine: str
@@ -46,3 +53,11 @@ class Launch:
     ready_timeout: float = 300.0
     build: str = ""
     grammars: frozenset[str] = frozenset({"gbnf"})
+    wire: Literal["llamaserver", "openai"] = "llamaserver"
+    served_as: str = ""
+    variant: str = ""
+    device_memory: int = 0
+    speculative: str = ""
+    adapters: tuple[str, ...] = ()
+    prefixes: str = ""
+    notices: tuple[str, ...] = ()

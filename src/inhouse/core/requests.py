@@ -11,12 +11,14 @@ from .messages import Format, Message, Sampling, Tool, ToolChoice
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks: ``tenant`` is what fairness counts by, ``endpoint`` the path of the route."""
+    """Who asks: ``tenant`` is what fairness counts by, ``endpoint`` the path of the route. ``deadline``:
+    when the answer is of no use any more, in seconds of ``time.monotonic``; None never."""
 
     request_id: str
     tenant: str = ""
     dialect: str = ""
     endpoint: str = ""
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +36,36 @@ class LoadOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What a request wants of the fleet: ``weight`` slots of a model loaded as ``load`` says.
+
+    ``work`` is the estimated effort in tokens (prompt and answer), which fairness counts; ``keep_alive``
+    and ``priority`` are the request's, ``deadline`` the caller's. ``request_id`` is for the journal.
+    """
+
+    load: LoadOptions
+    tenant: str = ""
+    weight: int = 1
+    work: int = 1
+    keep_alive: float | None = None
+    priority: int = 0
+    deadline: float | None = None
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Common:
     """``model`` as the client wrote it. ``keep_alive`` seconds the model stays loaded afterwards;
     ``inf`` is for ever, None the server's default. ``priority`` in the queue: 1 before 0 before -1.
-    ``pin`` seconds for which the prompt's KV cache is wanted again."""
+    ``pin`` seconds for which the prompt's KV cache is wanted again. ``adapters``: (digest, scale) of the
+    LoRA adapters to answer with, for this request alone."""
 
     model: str
     load: LoadOptions = field(default_factory=LoadOptions)
     keep_alive: float | None = None
     priority: int = 0
     pin: float | None = None
+    adapters: tuple[tuple[str, float], ...] = ()
 
     @property
     def width(self) -> int:

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """``prompt_tokens`` counts all prompt tokens; ``cached_tokens`` those reused from the KV cache."""
+    """``prompt_tokens`` counts all prompt tokens; ``cached_tokens`` those reused from the KV cache.
+    ``drafted_tokens`` were guessed by speculative decoding, of which ``accepted_tokens`` were right."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -28,3 +31,14 @@ class Timings:
     prefill: float = 0.0
     decode: float = 0.0
     total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One stretch of a request's way: ``name`` (queue, evict, load, restore, prefill, decode, retry ...),
+    its ``seconds``, what caused it and what would help, both for people."""
+
+    name: str
+    seconds: float
+    cause: str = ""
+    remedy: str = ""

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..core.engine import Launch
 from ..core.errors import BadRequest
 from ..core.models import Card
 from ..core.requests import LoadOptions
+from ..machine import Gpu
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """What measuring found best for one model, engine build and machine; None or "" leave it to the recipe.
+
+    ``batch`` prompt tokens computed in one go; ``speculative``: how tokens are guessed (none, draft, ngram
+    ... as the recipe names them), ``draft_tokens`` guesses in one go.
+    """
+
+    threads: int | None = None
+    batch: int | None = None
+    flash_attention: bool | None = None
+    kv_cache_type: str = ""
+    slots: int | None = None
+    mmap: bool | None = None
+    speculative: str = ""
+    draft_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a worker may use: bytes of memory and physical cores."""
+    """What a worker may use: bytes of memory, physical cores, GPUs, and how it is best set up there."""
 
     memory: int
     cores: int
+    gpus: tuple[Gpu, ...] = ()
+    tuned: Tuned = field(default_factory=Tuned)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +107,4 @@ def check_engine(card: Card, kind: str) -> None:
         )
 
 
-__all__ = ["Availability", "Recipe", "Room", "Settings", "check_engine"]
+__all__ = ["Availability", "Recipe", "Room", "Settings", "Tuned", "check_engine"]

@@ -17,7 +17,7 @@ from typing import cast
 from ..core.engine import Launch
 from ..core.errors import InhouseError, LoadFailed
 from ..core.models import Card
-from ..core.requests import LoadOptions
+from ..core.requests import Ask, LoadOptions
 from . import messages as m
 from .lease import Lease, own
 from .process import Process
@@ -30,19 +30,22 @@ from .worker import Checkable, Worker, log_path
 class Fleet:
     """All workers of one server. Make and use it inside one event loop.
 
-    ``launch`` is called in a thread and may raise OutOfMemory, LoadFailed or BadRequest; ``connect``
-    makes the engine that talks to a started worker.
+    ``launch`` is called in a thread and may raise OutOfMemory, LoadFailed or BadRequest; ``relaunch``,
+    too, says what to try after a load that failed; ``connect`` makes the engine that talks to a started
+    worker.
     """
 
     def __init__(
         self,
         *,
         launch: Callable[[Card, LoadOptions], Launch],
+        relaunch: Callable[[Card, LoadOptions, Launch, LoadFailed], Launch | None] = lambda *_: None,
         connect: Callable[[Card, Launch], Checkable],
         settings: FleetSettings,
         observer: Observer | None = None,
     ) -> None:
-        self._launch, self._connect, self._settings = launch, connect, settings
+        self._launch, self._relaunch = launch, relaunch
+        self._connect, self._settings = connect, settings
         self._observer = observer or Silence()
         self._scheduler = Scheduler(
             Limits(
@@ -64,37 +67,17 @@ class Fleet:
 
     # leases
 
-    def lease(
-        self,
-        card: Card,
-        *,
-        load: LoadOptions,
-        tenant: str,
-        weight: int = 1,
-        keep_alive: float | None = None,
-        priority: int = 0,
-    ) -> AbstractAsyncContextManager[Lease]:
-        """Wait for ``weight`` slots of a worker that runs ``card``, loading it if need be.
+    def lease(self, card: Card, ask: Ask) -> AbstractAsyncContextManager[Lease]:
+        """Wait for slots of a worker that runs ``card`` as asked, loading it if need be.
 
         Raises QueueFull, OutOfMemory, DeadlineExceeded, Draining, LoadFailed or CrashLoop on entry.
         """
-        return self._lease(
-            card, normal(load), tenant=tenant, weight=weight, keep_alive=keep_alive, priority=priority
-        )
+        return self._lease(card, ask)
 
     @asynccontextmanager
-    async def _lease(
-        self,
-        card: Card,
-        wish: LoadOptions,
-        *,
-        tenant: str,
-        weight: int,
-        keep_alive: float | None,
-        priority: int,
-    ) -> AsyncGenerator[Lease, None]:
+    async def _lease(self, card: Card, ask: Ask) -> AsyncGenerator[Lease, None]:
         arrived = self._now()
-        variant = await self._find(card, wish)
+        variant = await self._find(card, normal(ask.load))
         ticket = object()
         grant: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
         self._grants[ticket] = grant
@@ -105,11 +88,11 @@ class Fleet:
                     ticket,
                     variant.key,
                     card.digest,
-                    tenant,
+                    ask.tenant,
                     variant.launch.memory,
-                    weight,
-                    keep_alive,
-                    priority,
+                    ask.weight,
+                    ask.keep_alive,
+                    ask.priority,
                 )
             )
             worker = await grant

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from ..core.engine import Engine
 from ..core.errors import EngineError, InhouseError
+from ..core.usage import Step
 from .worker import Worker
 
 EXPLAIN = 1.5  # seconds that a broken request waits for its worker's verdict
@@ -22,7 +23,8 @@ def own(error: _Error) -> _Error:
 
 @dataclass(slots=True)
 class Lease:
-    """The right to run one request. ``load`` and ``queue`` are the seconds spent on each."""
+    """The right to run one request. ``load`` and ``queue`` are the seconds spent on each, ``steps`` what
+    they were spent on."""
 
     engine: Engine
     load: float
@@ -30,19 +32,22 @@ class Lease:
     context_length: int
     slots: int
     worker: Worker
+    steps: tuple[Step, ...] = ()
 
     @classmethod
     def of(cls, worker: Worker, arrived: float, now: float) -> Lease:
         """A lease on ``worker``, granted ``now`` to a request that ``arrived``."""
         waited = now - arrived
-        loading = max(0.0, (worker.ready or 0.0) - max(arrived, worker.started))
+        loading = min(waited, max(0.0, (worker.ready or 0.0) - max(arrived, worker.started)))
+        queue = max(0.0, waited - loading)
         return cls(
             engine=worker.engine,
-            load=min(loading, waited),
-            queue=max(0.0, waited - loading),
+            load=loading,
+            queue=queue,
             context_length=worker.launch.context_length,
             slots=worker.launch.slots,
             worker=worker,
+            steps=tuple(step for step in (Step("queue", queue), Step("load", loading)) if step.seconds > 0),
         )
 
     async def explain(self, error: EngineError) -> EngineError:

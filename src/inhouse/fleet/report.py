@@ -8,6 +8,7 @@ from typing import Literal, Protocol, cast
 
 import psutil
 
+from ..core.journal import Record
 from ..core.models import Card
 from .model import Model, State
 from .variants import Variant
@@ -64,6 +65,10 @@ class Observer(Protocol):
         """A worker is started again after one that failed."""
         ...
 
+    def record(self, record: Record) -> None:
+        """Something that an operator may ask about later."""
+        ...
+
 
 class Silence:
     """An observer that does nothing."""
@@ -75,6 +80,9 @@ class Silence:
         return None
 
     def restarted(self, name: str) -> None:
+        return None
+
+    def record(self, record: Record) -> None:
         return None
 
 

@@ -10,7 +10,7 @@ from typing import Literal
 from ..core.errors import BadRequest, Busy, Cancelled, InhouseError, NotFound
 from ..core.events import Event, Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta
 from ..core.requests import Caller
-from ..core.usage import Timings, Usage
+from ..core.usage import Step, Timings, Usage
 
 Outcome = Literal["ok", "refused", "overloaded", "error", "cancelled"]
 
@@ -40,6 +40,7 @@ class Entry:
         self.route = ""
         self.queue = 0.0
         self.load = 0.0
+        self.steps: tuple[Step, ...] = ()
         self.first: float | None = None
         self.last = 0.0
         self.gaps = [0] * (len(INTER_TOKEN_BUCKETS) + 1)

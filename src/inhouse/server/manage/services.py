@@ -11,6 +11,7 @@ from ...archive import Archive
 from ...catalog import Catalog
 from ...config import Config
 from ...fleet import Fleet
+from ...journal import Journal
 from ...ledger import Meter
 from ...runtime import Runtime
 from ...store import Store
@@ -24,7 +25,8 @@ class Services:
     ``draining`` is true once the server stops; ``build`` names the engine builds in use;
     ``routes`` is the table the reference is made from. ``token``: whoever sends it in the header
     ``x-inhouse-local`` has read a file that only this server's user can read. ``archive``: what clients
-    asked us to keep; ``background``: the responses that run on without a client.
+    asked us to keep; ``background``: the responses that run on without a client; ``journal``: what
+    happened and why.
     """
 
     config: Config
@@ -37,6 +39,7 @@ class Services:
     machine: Callable[[], dict[str, Any]]
     draining: Callable[[], bool]
     build: dict[str, str]
+    journal: Journal
     routes: tuple[Any, ...] = ()
     token: str = ""
     background: Background = field(default_factory=Background)

@@ -1,0 +1,162 @@
+"""The composition root: wires everything, knows everybody, decides nothing."""
+
+from __future__ import annotations
+
+import functools
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .. import __version__, catalog, machine, router, server, store
+from ..archive import Archive
+from ..attachments import Attachments
+from ..config import Config
+from ..engines.engines import Engines
+from ..fleet import Fleet, FleetSettings
+from ..journal import Journal
+from ..ledger import Meter
+from ..prepare import Prepare
+from ..runtime import Runtime
+from ..server.guard import Guard
+from ..server.manage.templating import render_template
+from ..workshop import Workshop
+from .launching import Launching
+from .observing import Ears
+
+
+class Activity:
+    """Counts requests under way, so that an idle server can end itself."""
+
+    def __init__(self) -> None:
+        self.active = 0
+        self.last = time.monotonic()
+
+    def touch(self, change: int) -> None:
+        self.active += change
+        self.last = time.monotonic()
+
+    def idle(self) -> float:
+        """Seconds without a request."""
+        return 0.0 if self.active else time.monotonic() - self.last
+
+
+def _environ(settings: Mapping[str, str]) -> dict[str, str]:
+    """This process's environment with settings in it that may have come from a file."""
+    return os.environ | {name: value for name, value in settings.items() if value}
+
+
+class House:
+    """All rooms, wired for one configuration. ``sockets`` is a private folder for workers."""
+
+    def __init__(self, config: Config, sockets: Path) -> None:
+        self.config = config
+        self.meter = Meter()
+        self.journal = Journal()
+        self.stopping = False
+        self._machine = machine.detect()
+        self.engines = Engines(config.engine, state=config.home)
+        self.token = secrets.token_hex(32)
+        converter = {"INHOUSE_CONVERTER": config.engine.converter}
+        self.workshop = Workshop(config.engine, config.home, _environ(converter))
+        self.store = store.Store(
+            config.home,
+            policy=self._policy(),
+            workshop=self.workshop,
+            build=self.engines.default.build,
+        )
+        self.launching = Launching(config, self._machine, self.engines, self.store, sockets)
+        self.catalog = catalog.Catalog(self.store, self.engines.cards())
+        self.archive = Archive(config.home / "kept", days=config.keep.days, most=config.keep.max)
+        fleet = config.fleet
+        self.fleet = Fleet(
+            launch=self.launching.launch,
+            relaunch=self.launching.relaunch,
+            connect=self.launching.connect,
+            settings=FleetSettings(
+                keep_alive=fleet.keep_alive,
+                max_loaded=fleet.max_loaded,
+                memory=self.launching.memory(),
+                max_queue=fleet.max_queue,
+                queue_timeout=fleet.queue_timeout,
+                load_timeout=fleet.load_timeout,
+                hang_timeout=fleet.hang_timeout,
+                log_dir=config.home / "logs",
+            ),
+            observer=Ears(self.meter, self.journal),
+        )
+        fetch = config.fetch
+        self.attachments = Attachments(hosts=fetch.hosts, size=fetch.size, timeout=fetch.timeout)
+        self.runtime = Runtime(
+            resolve=self.catalog.resolve,
+            check=catalog.check,
+            dress=functools.partial(catalog.dress, keep_alive=fleet.keep_alive),
+            prepare=Prepare(self.attachments.bring, render_template, self.engines.grammars),
+            route=router.route,
+            lease=self.fleet.lease,
+            stop=self.fleet.stop,
+            sink=self.meter.record,
+        )
+
+    def _policy(self) -> store.Policy:
+        """What the configuration lets pulls do."""
+        settings = self.config.store
+        return store.Policy(
+            hosts=settings.pull_hosts,
+            rate=store.Throttle(settings.pull_rate),
+            streams=max(1, settings.pull_streams),
+            stall=settings.pull_stall,
+            room=self._memory,
+            folders=tuple(Path(folder).expanduser() for folder in settings.model_folders),
+            environ=_environ(
+                {
+                    "INHOUSE_OLLAMA_REGISTRY": settings.ollama_registry,
+                    "INHOUSE_REGISTRY_TOKEN": settings.registry_token,
+                    "INHOUSE_REGISTRY_REALMS": settings.registry_realms,
+                }
+            ),
+        )
+
+    def _memory(self) -> int:
+        return self.launching.memory()
+
+    def report(self) -> dict[str, Any]:
+        """Hardware, engines and findings, for ``inhouse doctor``. Blocking."""
+        now = machine.detect()
+        available = self.engines.available()
+        found = machine.findings(
+            now,
+            engines=[asdict(one) for one in available],
+            tools=[asdict(one) for one in self.workshop.tools()],
+            home=self.config.home,
+            models=len(self.catalog.cards()),
+        )
+        return {
+            "version": __version__,
+            "machine": asdict(now),
+            "engines": [asdict(one) for one in available],
+            "engine": self.engines.default.name,
+            "findings": [asdict(one) for one in found],
+        }
+
+    def app(self, *, loopback: bool, activity: Activity) -> Guard:
+        """The guarded ASGI application."""
+        services = server.Services(
+            config=self.config,
+            runtime=self.runtime,
+            catalog=self.catalog,
+            store=self.store,
+            fleet=self.fleet,
+            meter=self.meter,
+            archive=self.archive,
+            background=server.Background(touch=activity.touch),
+            machine=self.report,
+            draining=lambda: self.stopping,
+            build={"engine": self.engines.default.name, "engine_build": self.engines.default.build},
+            journal=self.journal,
+            token=self.token,
+        )
+        return Guard(server.App(services), self.config.server, loopback=loopback, touch=activity.touch)

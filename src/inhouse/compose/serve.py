@@ -1,0 +1,143 @@
+"""Runs a house as a server: the lock, the socket, the loop, the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from .. import __version__, server
+from ..config import Config, listen
+from ..core.errors import Conflict, Forbidden
+from ..server import logs
+from .house import Activity, House
+
+log = logging.getLogger("inhouse.server")
+
+BUSY_HOME = 75
+"""Exit code when another server already uses the home (EX_TEMPFAIL of sysexits.h)."""
+
+
+def private_folder(home: Path) -> Path:
+    """A folder for sockets that only we can enter; leftovers of an earlier server are removed.
+
+    A socket path may have about 100 bytes, so it does not lie under the home.
+    """
+    if sys.platform == "win32":
+        return home
+    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    name = hashlib.sha256(str(home).encode()).hexdigest()[:12]
+    folder = Path(base) / f"inhouse-{os.getuid()}-{name}"
+    with contextlib.suppress(FileExistsError, OSError):
+        folder.mkdir(mode=0o700)
+    try:
+        facts = folder.lstat()
+        ours = folder.is_dir() and not folder.is_symlink() and facts.st_uid == os.getuid()
+        if not ours or facts.st_mode & 0o077:
+            raise OSError("not ours")
+        for old in folder.glob("*.sock"):
+            old.unlink(missing_ok=True)
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="inhouse-"))
+    return folder
+
+
+def _check_public(config: Config, host: str) -> None:
+    if server.is_loopback(host) or config.server.api_key or config.server.allow_public:
+        return
+    raise Forbidden(
+        f"listening on {host} without a key would let anyone on the network use this server",
+        hint="Set INHOUSE_API_KEY, or INHOUSE_ALLOW_PUBLIC=1 if that is what you want.",
+    )
+
+
+@contextlib.asynccontextmanager
+async def _announced(config: Config, address: tuple[str, int], token: str) -> AsyncGenerator[None, None]:
+    """Tell the command line where this server is, while it runs, and how to prove that it may read this."""
+    path = config.home / "server.json"
+    facts = {"host": address[0], "port": address[1], "pid": os.getpid(), "version": __version__}
+    aside = path.with_suffix(".tmp")
+    aside.unlink(missing_ok=True)
+    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(json.dumps({**facts, "token": token}))
+    aside.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+async def _end_when_idle(limit: float, activity: Activity, stop: Any) -> None:
+    while activity.idle() < limit:
+        await asyncio.sleep(min(1.0, limit / 4))
+    log.info("no request for %.0f s: ending", limit)
+    stop()
+
+
+async def _serve(config: Config, house: House, sock: Any) -> None:
+    activity = Activity()
+    host, port = sock.getsockname()[:2]
+
+    def stopping() -> None:
+        house.stopping = True
+
+    app = house.app(loopback=server.is_loopback(host), activity=activity)
+    running = server.make_server(app, drain_timeout=config.server.drain_timeout, stopping=stopping)
+    tasks = []
+    if config.server.idle_exit:
+        tasks.append(asyncio.create_task(_end_when_idle(config.server.idle_exit, activity, running.stop)))
+    async with _announced(config, (host, port), house.token):
+        log.info(
+            "Inhouse %s listens on http://%s:%d", __version__, host if ":" not in host else f"[{host}]", port
+        )
+        try:
+            await running.serve(sockets=[sock])
+        finally:
+            for task in tasks:
+                task.cancel()
+            await house.fleet.close()
+            await house.store.close()
+            await house.archive.close()
+            house.attachments.close()
+
+
+def serve(config: Config, *, background: bool = False) -> int:
+    """Run the server until it is told to stop; returns the exit code. Raises InhouseError.
+
+    With ``background`` a taken port is replaced by a free one.
+    """
+    logs.setup(config.log)
+    host, port = listen(config.server.host)
+    _check_public(config, host)
+    try:
+        config.home.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(config.home / "server.lock", blocking=False)
+        lock.acquire()
+    except filelock.Timeout:
+        log.error("another Inhouse server already uses this home")
+        return BUSY_HOME
+    except OSError as error:
+        raise Conflict(
+            f"cannot use the home folder: {error.strerror}", hint="Set INHOUSE_HOME to a folder of yours."
+        ) from error
+    with lock:
+        sock = server.bind(host, port, fall_back=background)
+        house = House(config, private_folder(config.home))
+        loop: Any = None
+        if sys.platform != "win32":
+            import uvloop
+
+            loop = uvloop.new_event_loop
+        with asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(_serve(config, house, sock))
+    return 0
