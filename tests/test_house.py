@@ -26,6 +26,9 @@ ALLOWED: dict[str, set[str]] = {
     "engines": {"core", "machine"},
     "fleet": {"core"},
     "journal": {"core"},
+    "measure": {"core"},
+    "charts": set(),
+    "planning": {"core", "machine"},
     "upstream": {"core", "dialects", "grammar"},
     "catalog": {"core", "store"},
     "prepare": {"core", "grammar"},
@@ -34,13 +37,13 @@ ALLOWED: dict[str, set[str]] = {
     "server": {"core", "dialects", "runtime", "catalog", "config", "archive"},
     "server.manage": {
         "core", "dialects", "runtime", "catalog", "config", "store", "ledger", "fleet", "machine", "server",
-        "archive", "journal",
+        "archive", "journal", "planning", "measure", "charts",
     },
     "cli": {"core", "config", "compose", "store"},
     "workshop": {"core", "engines", "store"},
     "compose": {
         "core", "dialects", "router", "ledger", "store", "machine", "engines", "fleet", "upstream", "catalog",
-        "runtime", "server", "server.manage", "config", "workshop", "net", "archive", "attachments", "prepare", "journal",
+        "runtime", "server", "server.manage", "config", "workshop", "net", "archive", "attachments", "prepare", "journal", "planning", "measure", "charts",
     },
 }  # fmt: skip
 LAZY = {"engines/registry.py", "cli"}
@@ -204,7 +207,7 @@ def test_the_environment_is_read_in_one_place() -> None:
     for path in FILES:
         text = path.read_text("utf-8")
         where = str(path.relative_to(SRC))
-        if where == "config.py" or where.startswith("cli/"):
+        if where.startswith(("config/", "cli/")):
             continue
         for line in text.splitlines():
             assert "environ" not in line or "INHOUSE_" not in line, f"{where}: {line.strip()}"
