@@ -60,6 +60,10 @@ class FakeRecipe:
         """``fake:latest``, ``fake-b:latest``, ``fake-embed:latest`` and ``fake-rerank:latest``."""
         return self._cards
 
+    def can(self, card: Card) -> bool:
+        """It recites for any model."""
+        return True
+
     def launch(
         self, card: Card, options: LoadOptions, *, address: str, secret: str, room: Room | None = None
     ) -> Launch:

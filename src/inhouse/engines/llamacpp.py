@@ -91,6 +91,10 @@ class LlamaCpp:
         """None: all models come from the store."""
         return ()
 
+    def can(self, card: Card) -> bool:
+        """GGUF models."""
+        return card.format == "gguf"
+
     def launch(self, card: Card, options: LoadOptions, *, room: Room, address: str, secret: str) -> Launch:
         """How to start a worker for ``card``; context and slots are fitted to ``room``.
 

@@ -91,6 +91,10 @@ class Recipe(Protocol):
         """Models that the engine brings along itself."""
         ...
 
+    def can(self, card: Card) -> bool:
+        """Whether it runs models of this kind at all, by what the card says; nothing is started."""
+        ...
+
     def launch(self, card: Card, options: LoadOptions, *, room: Room, address: str, secret: str) -> Launch:
         """How to start a worker for ``card``. Raises BadRequest or OutOfMemory."""
         ...

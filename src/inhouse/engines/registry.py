@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ..core.errors import LoadFailed
 from . import llamacpp, native
 from .recipe import Availability, Recipe, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """An engine beside llama.cpp: ``name`` is what a model asks for it by, and its recipe's.
+
+    ``find`` tells whether it can be used here (it may run a binary once), ``make`` its recipe, which
+    is made even where the engine is not installed: its ``launch`` then says what is missing. Both get
+    the engine settings, a folder where the engine may keep things, and the environment.
+    """
+
+    name: str
+    find: Callable[[Settings, Path | None, Mapping[str, str]], Availability]
+    make: Callable[[Settings, Path | None, Mapping[str, str]], Recipe]
+
+
+OTHERS: Final[tuple[Other, ...]] = ()
+"""One line an engine, best first among those that can run the same model."""
 
 
 def available(
@@ -16,7 +36,8 @@ def available(
 ) -> list[Availability]:
     """Every engine with what is known of it, best first. Runs a native binary once; blocking."""
     env = os.environ if environ is None else environ
-    return [native.find(settings.llama_server, env), llamacpp.wheel()]
+    others = [one.find(settings, state, env) for one in OTHERS]
+    return [native.find(settings.llama_server, env), llamacpp.wheel(), *others]
 
 
 def choose(
