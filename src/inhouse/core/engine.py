@@ -38,7 +38,8 @@ class Launch:
     ``memory`` that lie on GPUs. ``speculative``: how tokens are guessed, "" not at all. ``adapters``:
     digests of the LoRA adapters that are at hand, in the engine's order. ``prefixes``: the folder that
     holds saved prompts, "" where none are kept. ``notices``: what a person should know of this choice,
-    e.g. why a better build was not taken.
+    e.g. why a better build was not taken. ``takes``: which optional parts of OpenAI's wire the worker's
+    server understands (``dialects.openai.client``); ``ready_path`` answers 200 once it can be asked.
     """
 
     engine: str
@@ -61,3 +62,5 @@ class Launch:
     adapters: tuple[str, ...] = ()
     prefixes: str = ""
     notices: tuple[str, ...] = ()
+    takes: frozenset[str] = frozenset()
+    ready_path: str = "/health"

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import aiohttp
 import msgspec
 
 from ..core.engine import Launch
-from ..core.errors import EngineError, WorkerDied
+from ..core.errors import EngineError, InhouseError, WorkerDied
 from ..core.events import Event, Started
 from ..dialects.llamaserver import ChatDecoder, CompletionDecoder, Order, from_answer
 
@@ -28,6 +28,25 @@ def decoder_for(order: Order) -> ChatDecoder | CompletionDecoder:
     """The decoder of an order's answer."""
     kind = ChatDecoder if order.path.startswith("/v1/chat") else CompletionDecoder
     return kind(order.reading)
+
+
+class Asking(Protocol):
+    """A call whose answer is a stream; ``param`` is the field that a refusal names."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def body(self) -> Mapping[str, Any]: ...
+    @property
+    def param(self) -> str: ...
+
+
+class Decoder(Protocol):
+    """Reads such an answer; ``done`` once nothing of it is missing."""
+
+    @property
+    def done(self) -> bool: ...
+    def feed(self, chunk: bytes, /) -> list[Event]: ...
 
 
 class Link:
@@ -74,26 +93,28 @@ class Link:
             _died(error)
         try:
             if response.status != 200:
-                raise from_answer(response.status, await response.read(), param=param)
+                raise self._refused(response, await response.read(), param)
             yield response
         except _BROKEN as error:
             _died(error)
         finally:
             response.close()
 
+    def _refused(self, response: aiohttp.ClientResponse, body: bytes, param: str) -> InhouseError:
+        """The error of an answer that is not 200."""
+        return from_answer(response.status, body, param=param)
+
     async def call(self, path: str, body: Mapping[str, Any], *, param: str) -> bytes:
         """The whole answer of a small call. Raises BadRequest, EngineError or WorkerDied."""
         async with self._answer(path, body, param) as response:
             return await response.read()
 
-    async def events(
-        self, order: Order, decoder: ChatDecoder | CompletionDecoder
-    ) -> AsyncGenerator[Event, None]:
+    async def events(self, order: Asking, decoder: Decoder) -> AsyncGenerator[Event, None]:
         """``Started`` when the engine took the request, then what it says. Closing it cancels.
 
         Raises WorkerDied when the connection breaks, EngineError when the stream ends too early.
         """
-        async with self._answer(order.path, order.body, order.reading.param) as response:
+        async with self._answer(order.path, order.body, order.param) as response:
             yield Started()
             feed = decoder.feed
             async for chunk in response.content.iter_any():
@@ -123,7 +144,7 @@ class Link:
         """Whether the worker is ready and answers within ``timeout`` seconds."""
         try:
             async with asyncio.timeout(timeout):
-                async with self._open().get(self._base + "/health") as response:
+                async with self._open().get(self._base + self.launch.ready_path) as response:
                     return response.status == 200
         except (*_BROKEN, TimeoutError, WorkerDied):
             return False

@@ -36,6 +36,11 @@ class Order:
     body: dict[str, Any]
     reading: Reading
 
+    @property
+    def param(self) -> str:
+        """The field that a refusal names."""
+        return self.reading.param
+
 
 def encode_chat(chat: Chat, card: Card, *, limit: int | None = None) -> Order:
     """A conversation for /v1/chat/completions; ``limit`` caps the tokens to generate.
