@@ -136,7 +136,7 @@ class House:
         )
         return {
             "version": __version__,
-            "machine": asdict(now),
+            "machine": machine.to_json(now),
             "engines": [asdict(one) for one in available],
             "engine": self.engines.default.name,
             "findings": [asdict(one) for one in found],

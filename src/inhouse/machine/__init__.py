@@ -1,8 +1,28 @@
 """What hardware is here and what fits on it."""
 
-from .detect import Machine, available, detect, disk_free
+from .detect import available, detect, disk_free
 from .findings import Finding, findings
 from .fit import Fit, plan
-from .probes import Gpu
+from .machine import Bandwidth, Caches, Disk, Gpu, Limit, Machine, Node, Trouble
+from .records import fingerprint, from_json, to_json
 
-__all__ = ["Finding", "Fit", "Gpu", "Machine", "available", "detect", "disk_free", "findings", "plan"]
+__all__ = [
+    "Bandwidth",
+    "Caches",
+    "Disk",
+    "Finding",
+    "Fit",
+    "Gpu",
+    "Limit",
+    "Machine",
+    "Node",
+    "Trouble",
+    "available",
+    "detect",
+    "disk_free",
+    "findings",
+    "fingerprint",
+    "from_json",
+    "plan",
+    "to_json",
+]

@@ -15,7 +15,7 @@ from typing import Final
 import psutil
 
 from . import probes
-from .probes import Gpu
+from .machine import Gpu, Machine
 
 PROBE_TIMEOUT: Final = 5.0
 FILE_CEILING: Final = 2**20
@@ -31,25 +31,6 @@ _DRM_FILES: Final = (
     "mem_info_vram_used",
     "lmem_total_bytes",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """Cores are those this process may use: affinity and cgroup quota are counted in, so are memory limits.
-
-    ``quota`` is the cgroup's CPU time in CPUs, None without one. Bytes.
-    """
-
-    os: str
-    arch: str
-    cpu: str
-    physical_cores: int
-    logical_cores: int
-    features: tuple[str, ...]
-    memory_total: int
-    memory_available: int
-    quota: float | None = None
-    gpus: tuple[Gpu, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from .detect import Machine, disk_free
+from .detect import disk_free
+from .machine import Machine
 
 Level = Literal["ok", "note", "warn", "missing"]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
+
+from .machine import Gpu
 
 UNLIMITED: Final = 2**60
 """cgroup v1 writes about 2**63 for "no limit"; nobody has an exbibyte."""
@@ -23,18 +24,6 @@ _APPLE: Final = {
     "hw.optional.arm.FEAT_I8MM": "i8mm",
     "hw.optional.arm.FEAT_SME": "sme",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """``memory`` and ``free`` in bytes, 0 when unknown. ``shared``: it uses the machine's own memory."""
-
-    vendor: str
-    name: str
-    memory: int = 0
-    free: int = 0
-    driver: str = ""
-    shared: bool = False
 
 
 def cpu_model(cpuinfo: str) -> str:
