@@ -1,0 +1,77 @@
+"""The newest of something, in memory and in a book."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from .book import Book
+
+T = TypeVar("T")
+
+_ENCODER = msgspec.json.Encoder(enc_hook=str)
+
+
+class Roll(Generic[T]):
+    """Frozen dataclasses of one ``kind``, the last ``kept`` of them at hand, all of them in ``book``.
+
+    Without a book they are in memory only. What an earlier process wrote is read when this is made.
+    """
+
+    def __init__(self, kind: type[T], book: Book | None, *, kept: int) -> None:
+        self._decoder = msgspec.json.Decoder(kind)
+        self._book = book
+        self._lock = threading.Lock()
+        before = book.last(kept) if book is not None else []
+        self._items: deque[T] = deque(self._decoded(before), maxlen=kept)
+        self._unreadable = 0
+
+    def add(self, item: T) -> None:
+        """Take in one more; quick, and never fails."""
+        with self._lock:
+            self._items.append(item)
+        if self._book is not None:
+            try:
+                self._book.append(_ENCODER.encode(item))
+            except (TypeError, ValueError, OverflowError, UnicodeEncodeError, RecursionError):
+                self._unreadable += 1
+
+    def items(self) -> list[T]:
+        """What is at hand, oldest first."""
+        with self._lock:
+            return list(self._items)
+
+    async def everything(self) -> list[T]:
+        """All that is kept, oldest first; from the disk, in a thread, when memory does not hold it all."""
+        if self._book is None or len(self.items()) < (self._items.maxlen or 0):
+            return self.items()
+        return await asyncio.to_thread(self._from_disk, self._book)
+
+    def _from_disk(self, book: Book) -> list[T]:
+        book.flush()
+        found = self._decoded(book.lines())
+        return found if len(found) >= len(self.items()) else self.items()
+
+    @property
+    def dropped(self) -> int:
+        """How many the disk did not take."""
+        return (self._book.dropped if self._book is not None else 0) + self._unreadable
+
+    def close(self) -> None:
+        """Write down what waits. Blocking, for some seconds at most."""
+        if self._book is not None:
+            self._book.close()
+
+    def _decoded(self, lines: Any) -> list[T]:
+        """The lines that can be read: a torn one, or one of another version, is passed over."""
+        found: list[T] = []
+        for line in lines:
+            try:
+                found.append(self._decoder.decode(line))
+            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+                continue
+        return found

@@ -1,0 +1,87 @@
+"""The way of one request: where its time went. Never what was asked or answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..core.usage import Step, Timings, Usage
+from .book import Book
+from .roll import Roll
+
+KEPT = 2000
+"""Requests at hand without reading the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Why a request failed, as its client was told."""
+
+    code: str
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """One request that is over. ``at`` is when it came, in seconds since 1970; all spans are seconds.
+
+    ``steps`` is what it waited for before the engine had it; ``timings`` are the engine's and the control
+    plane's; ``ttft`` None when nothing was written; ``pause`` the longest silence between two pieces of the
+    answer. ``tenant`` is who asked, to keep one caller's requests from another; it is shown to nobody.
+    ``build`` and ``variant`` say by what build of the engine it was answered.
+    """
+
+    id: str
+    at: float
+    tenant: str = ""
+    dialect: str = ""
+    endpoint: str = ""
+    task: str = ""
+    asked: str = ""
+    model: str = ""
+    route: str = ""
+    engine: str = ""
+    variant: str = ""
+    build: str = ""
+    outcome: str = ""
+    seconds: float = 0.0
+    ttft: float | None = None
+    pause: float = 0.0
+    steps: tuple[Step, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    timings: Timings = field(default_factory=Timings)
+    trouble: Trouble | None = None
+
+
+class Traces:
+    """The last requests. Taking one in is quick and never fails."""
+
+    def __init__(self, book: Book | None = None) -> None:
+        self._roll: Roll[Trace] = Roll(Trace, book, kept=KEPT)
+
+    def write(self, trace: Trace) -> None:
+        """Take in one request that is over."""
+        self._roll.add(trace)
+
+    def items(self) -> list[Trace]:
+        """What is remembered, the first to end first."""
+        return self._roll.items()
+
+    async def named(self, id: str, tenant: str | None) -> list[Trace]:
+        """The requests of that id, the latest first; ``tenant`` None: whoever asked. Clients may choose
+        ids, so there can be several. The disk is searched only when memory has none."""
+        found = _of(self.items(), id, tenant) or _of(await self._roll.everything(), id, tenant)
+        return found[::-1]
+
+    @property
+    def dropped(self) -> int:
+        """Requests that the disk did not take."""
+        return self._roll.dropped
+
+    def close(self) -> None:
+        """Write down what waits. Blocking, for some seconds at most."""
+        self._roll.close()
+
+
+def _of(traces: list[Trace], id: str, tenant: str | None) -> list[Trace]:
+    return [one for one in traces if one.id == id and tenant in (None, one.tenant)]
