@@ -519,3 +519,10 @@ def test_a_vector_that_is_no_number_is_an_error() -> None:
     vectors, _ = decode_embed(b'{"data":[{"embedding":[null,1.0]}]}', 1)
     with pytest.raises(EngineError):
         normalised(vectors[0])
+
+
+def test_guessed_tokens_and_those_that_were_right_are_counted() -> None:
+    drafted = usage().replace(b'"predicted_n":4', b'"predicted_n":4,"draft_n":7,"draft_n_accepted":3')
+    _, decoder = read(STREAM.replace(usage(), drafted))
+    assert decoder.tally.usage() == Usage(34, 4, 0, 0, 7, 3)
+    assert decoder.tally.usage(mute=True) == Usage(34, 0, 0)

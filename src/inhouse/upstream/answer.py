@@ -38,9 +38,13 @@ class Spent:
     timings: Timings = field(default_factory=Timings)
 
     def add(self, usage: Usage, timings: Timings) -> None:
-        before = self.usage or dataclasses.replace(usage, completion_tokens=0, reasoning_tokens=0)
+        first = Usage(prompt_tokens=usage.prompt_tokens, cached_tokens=usage.cached_tokens)
+        before = self.usage or first
         self.usage = dataclasses.replace(
-            before, completion_tokens=before.completion_tokens + usage.completion_tokens
+            before,
+            completion_tokens=before.completion_tokens + usage.completion_tokens,
+            drafted_tokens=before.drafted_tokens + usage.drafted_tokens,
+            accepted_tokens=before.accepted_tokens + usage.accepted_tokens,
         )
         self.timings = Timings(
             prefill=self.timings.prefill + timings.prefill, decode=self.timings.decode + timings.decode

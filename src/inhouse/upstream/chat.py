@@ -215,6 +215,8 @@ def _joined(parts: list[Usage], times: list[Timings]) -> tuple[Usage, Timings]:
         sum(part.completion_tokens for part in parts),
         parts[0].cached_tokens,
         sum(part.reasoning_tokens for part in parts),
+        sum(part.drafted_tokens for part in parts),
+        sum(part.accepted_tokens for part in parts),
     )
     return usage, Timings(prefill=sum(t.prefill for t in times), decode=sum(t.decode for t in times))
 

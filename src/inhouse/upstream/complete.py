@@ -45,6 +45,8 @@ class _Sum:
             a.completion_tokens + b.completion_tokens,
             a.cached_tokens + b.cached_tokens,
             a.reasoning_tokens + b.reasoning_tokens,
+            a.drafted_tokens + b.drafted_tokens,
+            a.accepted_tokens + b.accepted_tokens,
         )
         self.timings = Timings(
             prefill=self.timings.prefill + timings.prefill, decode=self.timings.decode + timings.decode

@@ -133,6 +133,8 @@ def _added(a: Usage, b: Usage) -> Usage:
         a.completion_tokens + b.completion_tokens,
         a.cached_tokens or b.cached_tokens,
         a.reasoning_tokens + b.reasoning_tokens,
+        a.drafted_tokens + b.drafted_tokens,
+        a.accepted_tokens + b.accepted_tokens,
     )
 
 

@@ -16,6 +16,8 @@ class _Count:
     written: int = 0
     prefill: float = 0.0
     decode: float = 0.0
+    drafted: int = 0
+    accepted: int = 0
     thought: tuple[int, int] | None = None
 
     @property
@@ -45,6 +47,7 @@ class Tally:
         count.cached = timings.cache_n
         count.prefill, count.decode = timings.prompt_ms / 1000, timings.predicted_ms / 1000
         count.written = max(count.written, timings.predicted_n)
+        count.drafted, count.accepted = timings.draft_n, timings.draft_n_accepted
 
     def wrote(self, index: int, tokens: int, prompt: int) -> None:
         """A choice has ``tokens`` tokens by now."""
@@ -69,6 +72,8 @@ class Tally:
             sum(count.written for count in counts),
             min(count.cached for count in counts),
             sum(count.reasoning for count in counts),
+            sum(count.drafted for count in counts),
+            sum(count.accepted for count in counts),
         )
 
     def timings(self) -> Timings:

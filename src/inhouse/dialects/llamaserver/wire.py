@@ -63,6 +63,8 @@ class WireTimings(msgspec.Struct):
     prompt_ms: float = 0.0
     predicted_n: int = 0
     predicted_ms: float = 0.0
+    draft_n: int = 0
+    draft_n_accepted: int = 0
 
 
 class Details(msgspec.Struct):
