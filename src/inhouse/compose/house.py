@@ -17,7 +17,6 @@ from ..attachments import Attachments
 from ..config import Config
 from ..engines.engines import Engines
 from ..fleet import Fleet, FleetSettings
-from ..journal import Journal
 from ..ledger import Meter
 from ..prepare import Prepare
 from ..runtime import Runtime
@@ -25,7 +24,7 @@ from ..server.guard import Guard
 from ..server.manage.templating import render_template
 from ..workshop import Workshop
 from .launching import Launching
-from .observing import Ears
+from .observing import Ears, kept
 
 
 class Activity:
@@ -55,7 +54,8 @@ class House:
     def __init__(self, config: Config, sockets: Path) -> None:
         self.config = config
         self.meter = Meter()
-        self.journal = Journal()
+        self.journal, self.traces = kept(config)
+        self.ears = Ears(self.meter, self.journal, self.traces)
         self.stopping = False
         self._machine = machine.detect()
         self.engines = Engines(config.engine, state=config.home)
@@ -86,7 +86,7 @@ class House:
                 hang_timeout=fleet.hang_timeout,
                 log_dir=config.home / "logs",
             ),
-            observer=Ears(self.meter, self.journal),
+            observer=self.ears,
         )
         fetch = config.fetch
         self.attachments = Attachments(hosts=fetch.hosts, size=fetch.size, timeout=fetch.timeout)
@@ -98,7 +98,7 @@ class House:
             route=router.route,
             lease=self.fleet.lease,
             stop=self.fleet.stop,
-            sink=self.meter.record,
+            sink=self.ears.closed,
         )
 
     def _policy(self) -> store.Policy:
@@ -157,6 +157,7 @@ class House:
             draining=lambda: self.stopping,
             build={"engine": self.engines.default.name, "engine_build": self.engines.default.build},
             journal=self.journal,
+            traces=self.traces,
             token=self.token,
         )
         return Guard(server.App(services), self.config.server, loopback=loopback, touch=activity.touch)

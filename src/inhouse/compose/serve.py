@@ -21,6 +21,7 @@ from ..config import Config, listen
 from ..core.errors import Conflict, Forbidden
 from ..server import logs
 from .house import Activity, House
+from .observing import Diary
 
 log = logging.getLogger("inhouse.server")
 
@@ -28,16 +29,27 @@ BUSY_HOME = 75
 """Exit code when another server already uses the home (EX_TEMPFAIL of sysexits.h)."""
 
 
-def private_folder(home: Path) -> Path:
-    """A folder for sockets that only we can enter; leftovers of an earlier server are removed.
-
-    A socket path may have about 100 bytes, so it does not lie under the home.
-    """
+def _socket_folder(home: Path) -> Path:
+    """Where sockets of this home lie. A path may have about 100 bytes, so it is not under the home."""
     if sys.platform == "win32":
         return home
     base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
     name = hashlib.sha256(str(home).encode()).hexdigest()[:12]
-    folder = Path(base) / f"inhouse-{os.getuid()}-{name}"
+    return Path(base) / f"inhouse-{os.getuid()}-{name}"
+
+
+def leftovers(home: Path) -> list[str]:
+    """What a server that did not end by itself left behind, for people."""
+    sockets = len(list(_socket_folder(home).glob("*.sock")))
+    left = ["server.json"] if (home / "server.json").exists() else []
+    return left + ([f"{sockets} worker sockets"] if sockets else [])
+
+
+def private_folder(home: Path) -> Path:
+    """A folder for sockets that only we can enter; leftovers of an earlier server are removed."""
+    folder = _socket_folder(home)
+    if sys.platform == "win32":
+        return folder
     with contextlib.suppress(FileExistsError, OSError):
         folder.mkdir(mode=0o700)
     try:
@@ -84,8 +96,10 @@ async def _end_when_idle(limit: float, activity: Activity, stop: Any) -> None:
     stop()
 
 
-async def _serve(config: Config, house: House, sock: Any) -> None:
+async def _serve(config: Config, house: House, sock: Any, left: list[str]) -> None:
     activity = Activity()
+    diary = Diary(house.journal)
+    diary.begin([name for name, origin in config.origins.items() if origin != "default"], left)
     host, port = sock.getsockname()[:2]
 
     def stopping() -> None:
@@ -109,6 +123,9 @@ async def _serve(config: Config, house: House, sock: Any) -> None:
             await house.store.close()
             await house.archive.close()
             house.attachments.close()
+            diary.end()
+            for kept in (house.journal, house.traces):
+                await asyncio.to_thread(kept.close)
 
 
 def serve(config: Config, *, background: bool = False) -> int:
@@ -132,6 +149,7 @@ def serve(config: Config, *, background: bool = False) -> int:
         ) from error
     with lock:
         sock = server.bind(host, port, fall_back=background)
+        left = leftovers(config.home)
         house = House(config, private_folder(config.home))
         loop: Any = None
         if sys.platform != "win32":
@@ -139,5 +157,5 @@ def serve(config: Config, *, background: bool = False) -> int:
 
             loop = uvloop.new_event_loop
         with asyncio.Runner(loop_factory=loop) as runner:
-            runner.run(_serve(config, house, sock))
+            runner.run(_serve(config, house, sock, left))
     return 0

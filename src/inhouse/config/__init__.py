@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import BadRequest
-from .sections import Engine, Fetch, Fleet, Keep, Log, Server, Store
+from .sections import Engine, Fetch, Fleet, Journal, Keep, Log, Server, Store
 from .values import duration, size
 
 
@@ -30,6 +30,7 @@ class Config:
     store: Store = field(default_factory=Store)
     keep: Keep = field(default_factory=Keep)
     fetch: Fetch = field(default_factory=Fetch)
+    journal: Journal = field(default_factory=Journal)
     log: Log = field(default_factory=Log)
     origins: Mapping[str, str] = field(default_factory=dict)
 
@@ -53,6 +54,7 @@ _SECTIONS: dict[str, type[Any]] = {
     "store": Store,
     "keep": Keep,
     "fetch": Fetch,
+    "journal": Journal,
     "log": Log,
 }
 
@@ -135,6 +137,7 @@ __all__ = [
     "Engine",
     "Fetch",
     "Fleet",
+    "Journal",
     "Keep",
     "Log",
     "Server",

@@ -95,6 +95,22 @@ class Engine:
         "Memory of each model for prompts that lost their slot to others; 0: none.",
         size,
     )
+    prefix_cache: int = setting(
+        2 * 2**30,
+        "INHOUSE_PREFIX_CACHE",
+        "Disk space for prompts that outlive their worker: read again after an unload or a restart; 0: none.",
+        size,
+    )
+    prefix_tokens: int = setting(
+        256, "INHOUSE_PREFIX_TOKENS", "Tokens from which the beginning of a prompt is worth saving.", whole
+    )
+    prompt_sharing: str = setting(
+        "memory",
+        "INHOUSE_PROMPT_SHARING",
+        "Whether keys share what is computed of equal prompts: all, memory (saved ones only within a key)"
+        " or none.",
+        one_of("all", "memory", "none"),
+    )
     fake: str = setting("", "INHOUSE_FAKE", "JSON options of the fake engine (tests and benchmarks).", str)
 
 
@@ -160,6 +176,17 @@ class Fetch:
     )
     size: int = setting(20 * 2**20, "INHOUSE_FETCH_SIZE", "Largest image or text that is fetched.", size)
     timeout: float = setting(10.0, "INHOUSE_FETCH_TIMEOUT", "How long fetching one may take.", duration)
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    size: int = setting(
+        32 * 2**20,
+        "INHOUSE_JOURNAL_SIZE",
+        "Disk space for what inhouse events and inhouse why know; 0: kept in memory only.",
+        size,
+    )
+    days: int = setting(30, "INHOUSE_JOURNAL_DAYS", "Days until that is deleted; 0: never.", whole)
 
 
 @dataclass(frozen=True, slots=True)

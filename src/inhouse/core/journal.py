@@ -7,7 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Kind = Literal[
-    "load", "load_failed", "retry", "restart", "eviction", "fallback", "refusal", "engine", "notice"
+    "load",
+    "load_failed",
+    "retry",
+    "restart",
+    "eviction",
+    "fallback",
+    "refusal",
+    "engine",
+    "server",
+    "notice",
 ]
 
 

@@ -30,7 +30,11 @@ def outcome_of(error: BaseException) -> Outcome:
 
 
 class Entry:
-    """Feeding costs under a microsecond per token: counts go to plain lists and are merged once."""
+    """Feeding costs under a microsecond per token: counts go to plain lists and are merged once.
+
+    ``at`` is when the request came, in seconds since 1970; every span is of a monotonic clock. ``pause`` is
+    the longest time between two pieces of the answer; ``engine``, ``variant`` and ``build`` say by what.
+    """
 
     def __init__(self, caller: Caller, asked: str, task: str, sink: Callable[[Entry], None]) -> None:
         self.caller = caller
@@ -41,16 +45,19 @@ class Entry:
         self.queue = 0.0
         self.load = 0.0
         self.steps: tuple[Step, ...] = ()
+        self.engine = self.variant = self.build = ""
         self.first: float | None = None
         self.last = 0.0
         self.gaps = [0] * (len(INTER_TOKEN_BUCKETS) + 1)
         self.gap_sum = 0.0
+        self.pause = 0.0
         self.usage = Usage()
         self.timings = Timings()
         self.outcome: Outcome | None = None
         self.error: InhouseError | None = None
         self._sink = sink
         self._clock = time.monotonic
+        self.at = time.time()
         self.opened = self._clock()
         self.closed = 0.0
 
@@ -64,6 +71,7 @@ class Entry:
             else:
                 gap = now - self.last
                 self.gap_sum += gap
+                self.pause = max(self.pause, gap)
                 self.gaps[bisect_left(INTER_TOKEN_BUCKETS, gap)] += 1
             self.last = now
         elif isinstance(event, Started):

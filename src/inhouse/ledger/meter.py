@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 
+from ..core.errors import DeadlineExceeded
+from ..core.journal import Record
 from .entry import INTER_TOKEN_BUCKETS, Entry
 
 LATENCY_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
@@ -38,12 +40,13 @@ class Histogram:
 
 
 class Meter:
-    """The numbers behind ``/metrics``. Labels: model (resolved names only), endpoint, outcome."""
+    """The numbers behind ``/metrics``. Labels: model (resolved names only), endpoint, outcome, reason (the
+    code of an error), step and kind (of a record). ``load_seconds`` and ``step_seconds`` are milliseconds."""
 
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, str, str]] = Counter()
         self.tokens: dict[str, Counter[str]] = {
-            kind: Counter() for kind in ("prompt", "completion", "cached", "reasoning")
+            kind: Counter() for kind in ("prompt", "completion", "cached", "reasoning", "drafted", "accepted")
         }
         self.latency: dict[str, dict[str, Histogram]] = {
             kind: {} for kind in ("queue", "ttft", "inter_token", "request")
@@ -52,7 +55,11 @@ class Meter:
         self.load_seconds: Counter[str] = Counter()
         self.evictions: Counter[tuple[str, str]] = Counter()
         self.restarts: Counter[str] = Counter()
-        self.in_flight = 0
+        self.refusals: Counter[tuple[str, str]] = Counter()
+        self.deadlines: Counter[str] = Counter()
+        self.steps: Counter[tuple[str, str]] = Counter()
+        self.step_seconds: Counter[tuple[str, str]] = Counter()
+        self.records: Counter[tuple[str, str]] = Counter()
 
     def _histogram(self, kind: str, model: str) -> Histogram:
         bounds = INTER_TOKEN_BUCKETS if kind == "inter_token" else LATENCY_BUCKETS
@@ -63,6 +70,9 @@ class Meter:
         model = entry.model or "unknown"
         self.requests[(model, entry.caller.endpoint, entry.outcome or "")] += 1
         self._histogram("request", model).observe(entry.seconds)
+        if entry.error is not None and entry.outcome in ("refused", "overloaded"):
+            self.refusals[(model, entry.error.code)] += 1
+            self.deadlines[model] += isinstance(entry.error, DeadlineExceeded)
         if not entry.model:
             return
         self._histogram("queue", model).observe(entry.queue)
@@ -74,8 +84,13 @@ class Meter:
             ("completion", entry.usage.completion_tokens),
             ("cached", entry.usage.cached_tokens),
             ("reasoning", entry.usage.reasoning_tokens),
+            ("drafted", entry.usage.drafted_tokens),
+            ("accepted", entry.usage.accepted_tokens),
         ):
             self.tokens[kind][model] += count
+        for step in entry.steps:
+            self.steps[(model, step.name)] += 1
+            self.step_seconds[(model, step.name)] += round(step.seconds * 1000)
 
     # What the fleet tells its observer.
 
@@ -88,3 +103,6 @@ class Meter:
 
     def restarted(self, name: str) -> None:
         self.restarts[name] += 1
+
+    def recorded(self, record: Record) -> None:
+        self.records[(record.model, record.kind)] += 1

@@ -11,7 +11,7 @@ from ...archive import Archive
 from ...catalog import Catalog
 from ...config import Config
 from ...fleet import Fleet
-from ...journal import Journal
+from ...journal import Journal, Traces
 from ...ledger import Meter
 from ...runtime import Runtime
 from ...store import Store
@@ -26,7 +26,7 @@ class Services:
     ``routes`` is the table the reference is made from. ``token``: whoever sends it in the header
     ``x-inhouse-local`` has read a file that only this server's user can read. ``archive``: what clients
     asked us to keep; ``background``: the responses that run on without a client; ``journal``: what
-    happened and why.
+    happened and why; ``traces``: the ways of single requests.
     """
 
     config: Config
@@ -40,6 +40,7 @@ class Services:
     draining: Callable[[], bool]
     build: dict[str, str]
     journal: Journal
+    traces: Traces
     routes: tuple[Any, ...] = ()
     token: str = ""
     background: Background = field(default_factory=Background)
