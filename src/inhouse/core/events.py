@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from .usage import Timings, Usage
+from .usage import Step, Timings, Usage
 
 Reason = Literal["stop", "length", "tool_calls", "load", "unload"]
 
@@ -129,11 +129,13 @@ class ChoiceEnd:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """The end. ``context``: all token ids of prompt and answer, when the request asked for them."""
+    """The end. ``context``: all token ids of prompt and answer, when the request asked for them.
+    ``steps``: what the engine's side did for the request beside computing it."""
 
     usage: Usage
     timings: Timings
     context: tuple[int, ...] | None = None
+    steps: tuple[Step, ...] = ()
 
 
 Event = (

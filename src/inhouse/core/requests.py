@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .messages import Format, Message, Sampling, Tool, ToolChoice
+from .models import Card
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,9 @@ class Common:
     """``model`` as the client wrote it. ``keep_alive`` seconds the model stays loaded afterwards;
     ``inf`` is for ever, None the server's default. ``priority`` in the queue: 1 before 0 before -1.
     ``pin`` seconds for which the prompt's KV cache is wanted again. ``adapters``: (digest, scale) of the
-    LoRA adapters to answer with, for this request alone."""
+    LoRA adapters to answer with, for this request alone; names stand in place of digests until the
+    catalogue has read them. ``tenant`` is the caller's, for what is kept of a prompt. ``target``: the model
+    that answers, where its worker was started for another that has the same weights."""
 
     model: str
     load: LoadOptions = field(default_factory=LoadOptions)
@@ -66,6 +69,8 @@ class Common:
     priority: int = 0
     pin: float | None = None
     adapters: tuple[tuple[str, float], ...] = ()
+    tenant: str = ""
+    target: Card | None = None
 
     @property
     def width(self) -> int:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Usage:
     """``prompt_tokens`` counts all prompt tokens; ``cached_tokens`` those reused from the KV cache.
-    ``drafted_tokens`` were guessed by speculative decoding, of which ``accepted_tokens`` were right."""
+    ``drafted_tokens`` were guessed by speculative decoding, of which ``accepted_tokens`` were right.
+    ``restored_tokens``: prompt tokens read from disk, ``restored_bytes`` what was read for them."""
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -16,6 +17,8 @@ class Usage:
     reasoning_tokens: int = 0
     drafted_tokens: int = 0
     accepted_tokens: int = 0
+    restored_tokens: int = 0
+    restored_bytes: int = 0
 
     @property
     def total_tokens(self) -> int:
