@@ -60,7 +60,8 @@ class Runtime:
             card = self.resolve(request.model)
             entry.model = str(card.name)
             self.check(request, card)
-            request = await self.prepare(self.dress(request, card), card)
+            request = dataclasses.replace(self.dress(request, card), tenant=caller.tenant)
+            request = await self.prepare(request, card)
             plan = self.route(request, card)
             entry.route = plan.reason
             async with aclosing(self._on(plan.targets[0], request, caller, entry)) as events:
@@ -91,6 +92,7 @@ class Runtime:
                             event = Started(lease.load, lease.queue)
                         elif isinstance(event, Finished):
                             finished = True
+                            entry.steps += event.steps
                             now = time.monotonic()
                             spent = dataclasses.replace(
                                 event.timings, queue=lease.queue, load=lease.load, total=now - entry.opened
