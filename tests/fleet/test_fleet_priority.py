@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from inhouse.core.errors import QueueFull
 from inhouse.fleet.fairness import HIGHEST, RISE, FairQueue, Waiting
+from inhouse.fleet.limits import Limits
 from inhouse.fleet.messages import Arrive, Command, Grant, Leave, Ready, Refuse
-from inhouse.fleet.scheduler import Limits, Scheduler
+from inhouse.fleet.scheduler import Scheduler
 
 PRIORITIES = st.integers(-1, 1)
 NEWCOMERS = st.lists(st.tuples(st.sampled_from("xyz"), PRIORITIES, st.floats(0, 9)), max_size=30)

@@ -17,6 +17,7 @@ from inhouse.core.errors import (
 from inhouse.core.errors import (
     LoadFailed as LoadError,
 )
+from inhouse.fleet.limits import Limits
 from inhouse.fleet.messages import (
     Arrive,
     Close,
@@ -35,7 +36,7 @@ from inhouse.fleet.messages import (
     Tick,
 )
 from inhouse.fleet.model import State
-from inhouse.fleet.scheduler import Limits, Scheduler
+from inhouse.fleet.scheduler import Scheduler
 
 
 class House:

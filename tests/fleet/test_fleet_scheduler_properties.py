@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from inhouse.core.errors import EngineError, WorkerDied
+from inhouse.fleet.limits import Limits
 from inhouse.fleet.messages import (
     Arrive,
     Command,
@@ -25,7 +26,7 @@ from inhouse.fleet.messages import (
     StopWanted,
     Tick,
 )
-from inhouse.fleet.scheduler import Limits, Scheduler
+from inhouse.fleet.scheduler import Scheduler
 
 BUDGET = 100
 MODELS = {"a8": ("a", 20), "a32": ("a", 60), "b": ("b", 50), "c": ("c", 70), "d": ("d", 30)}

@@ -13,6 +13,7 @@
     ├── Conflict                   the state does not allow it now            conflict
     ├── Busy                       try again later                            busy
     │   ├── QueueFull              too many are waiting                       queue_full
+    │   ├── RateLimited            too many of one key are waiting            rate_limited
     │   ├── OutOfMemory            the model does not fit beside the others   out_of_memory
     │   ├── DeadlineExceeded       waited longer than allowed                 deadline_exceeded
     │   └── Draining               the server is stopping                     draining
@@ -132,6 +133,10 @@ class Busy(InhouseError):
 
 class QueueFull(Busy):
     code = "queue_full"
+
+
+class RateLimited(Busy):
+    code = "rate_limited"
 
 
 class OutOfMemory(Busy):

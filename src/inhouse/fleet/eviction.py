@@ -1,20 +1,29 @@
 """Which waiting models may load now, and who has to go for them. Pure.
 
-The model whose oldest request waits longest has the first claim. If it does not fit, idle models go
-first, the least recently used before the others and those kept for ever last; then busy ones, the
-longest resident first. A busy model *yields*: it still serves what was in line before the
-claimant's oldest request plus a patience, then nothing more, so that steady load on one model cannot
-starve another. Whoever comes after the claimant may load beside it but not into the room it claims.
+The model whose oldest request waits longest has the first claim. If it does not fit, idle models go:
+of all sets of them that make enough room the one that is worth least, models kept for ever only where
+nothing else does. If the idle are not enough, busy ones go, too, the longest resident first. A busy
+model *yields*: it still serves what was in line before the claimant's oldest request plus a patience,
+then nothing more, so that steady load on one model cannot starve another. Whoever comes after the
+claimant may load beside it but not into the room it claims.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from .memory import Room
 from .messages import Key
+
+TRIED: Final = 12
+"""Idle models of which every combination is tried (4,096 of them); with more, the least worth go first."""
+
+KEPT: Final = 1e12
+"""What keeping a model for ever adds to its worth."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +34,14 @@ class Claim:
     group: Hashable
     memory: int
     since: float
+    device: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Resident:
     """A model that takes room. ``settled``: loaded and not told to stop; only such a one can be a
-    victim. ``leaving``: told to stop, its room comes back by itself."""
+    victim. ``leaving``: told to stop, its room comes back by itself. ``value`` is what losing it costs,
+    in seconds that somebody is likely to wait."""
 
     key: Key
     group: Hashable
@@ -41,55 +52,106 @@ class Resident:
     kept: bool
     last_used: float
     since: float
+    device: int = 0
+    value: float = 0.0
+
+    @property
+    def loss(self) -> float:
+        """The value, with what is kept for ever above all others."""
+        return self.value + (KEPT if self.kept else 0.0)
 
 
 @dataclass(slots=True)
 class Plan:
-    """``start`` now; ``yielding`` serve only what is in line since the given time or earlier, then go."""
+    """``start`` now; ``yielding`` serve only what is in line since the given time or earlier, then go, for
+    the model that ``claimants`` names. ``hopeless`` would not fit if all others were gone."""
 
     start: list[Key] = field(default_factory=list)
     yielding: dict[Key, float] = field(default_factory=dict)
+    claimants: dict[Key, Key] = field(default_factory=dict)
+    hopeless: list[Key] = field(default_factory=list)
 
 
-def _order(resident: Resident) -> tuple[bool, bool, float]:
-    return (
-        not resident.idle,
-        resident.kept and resident.idle,
-        resident.last_used if resident.idle else resident.since,
-    )
+def _freed(room: Room, models: Iterable[Resident]) -> Room:
+    for one in models:
+        room = room.free(one.memory, one.device)
+    return room
+
+
+def _cheapest(claim: Claim, idle: Sequence[Resident], room: Room) -> list[Resident] | None:
+    """The set of idle models that makes enough room and is worth least; None if all are not enough."""
+    idle = sorted(idle, key=lambda one: (one.loss, one.last_used))
+    if not _freed(room, idle).fits(claim.memory, claim.device):
+        return None
+    if len(idle) > TRIED:
+        return _thinned(claim, idle, room)
+    sets = itertools.chain.from_iterable(itertools.combinations(idle, n) for n in range(len(idle) + 1))
+    enough = (one for one in sets if _freed(room, one).fits(claim.memory, claim.device))
+    best = min(enough, key=lambda one: (sum(r.loss for r in one), len(one), [r.last_used for r in one]))
+    return list(best)
+
+
+def _thinned(claim: Claim, candidates: Sequence[Resident], room: Room) -> list[Resident]:
+    """The first candidates that make enough room, less those of them that are not needed for it."""
+    chosen: list[Resident] = []
+    for one in candidates:
+        if _freed(room, chosen).fits(claim.memory, claim.device):
+            break
+        chosen.append(one)
+    for one in sorted(chosen, key=lambda one: (one.idle, -one.loss)):
+        rest = [other for other in chosen if other is not one]
+        if _freed(room, rest).fits(claim.memory, claim.device):
+            chosen = rest
+    return chosen
 
 
 def _victims(claim: Claim, candidates: Sequence[Resident], room: Room) -> list[Resident] | None:
-    """The models of the claim's own group and as many others as it takes; None if that is not enough."""
-    chosen = [r for r in candidates if r.group == claim.group]
-    for resident in chosen:
-        room = room.free(resident.memory)
-    for resident in sorted((r for r in candidates if r.group != claim.group), key=_order):
-        if room.fits(claim.memory):
-            break
-        chosen.append(resident)
-        room = room.free(resident.memory)
-    return chosen if room.fits(claim.memory) else None
+    """The models of the claim's own group and as few others as it takes; None if that is not enough."""
+    own = [r for r in candidates if r.group == claim.group]
+    others = [r for r in candidates if r.group != claim.group]
+    room = _freed(room, own)
+    idle = [r for r in others if r.idle]
+    chosen = _cheapest(claim, idle, room)
+    if chosen is None:
+        if not _freed(room, others).fits(claim.memory, claim.device):
+            return None
+        idle.sort(key=lambda r: (r.loss, r.last_used))
+        busy = sorted((r for r in others if not r.idle), key=lambda r: r.since)
+        chosen = _thinned(claim, [*idle, *busy], room)
+    return own + chosen
 
 
-def plan(claims: Sequence[Claim], residents: Sequence[Resident], total: Room, patience: float) -> Plan:
-    """Decide for the moment; asking again after any change is cheap and gives the same victims."""
+def plan(
+    claims: Sequence[Claim],
+    residents: Sequence[Resident],
+    total: Room,
+    patience: float,
+    loads: float = math.inf,
+) -> Plan:
+    """Decide for the moment; asking again after any change is cheap and gives the same victims. ``loads``
+    may begin now."""
     out = Plan()
     now = later = total
     for resident in residents:
-        now = now.take(resident.memory)
+        now = now.take(resident.memory, resident.device)
         if not resident.leaving:
-            later = later.take(resident.memory)
+            later = later.take(resident.memory, resident.device)
     candidates = [r for r in residents if r.settled]
     taken = {r.group for r in residents}
     claimed: set[Hashable] = set()
     for claim in sorted(claims, key=lambda c: c.since):
         if claim.group in claimed:
             continue
+        if not total.fits(claim.memory, claim.device):
+            out.hopeless.append(claim.key)
+            continue
+        if len(out.start) >= loads:
+            break
         claimed.add(claim.group)
-        if claim.group not in taken and now.fits(claim.memory) and later.fits(claim.memory):
+        size = (claim.memory, claim.device)
+        if claim.group not in taken and now.fits(*size) and later.fits(*size):
             out.start.append(claim.key)
-            now, later = now.take(claim.memory), later.take(claim.memory)
+            now, later = now.take(*size), later.take(*size)
             continue
         victims = _victims(claim, candidates, later)
         if victims is None:
@@ -97,7 +159,7 @@ def plan(claims: Sequence[Claim], residents: Sequence[Resident], total: Room, pa
         for victim in victims:
             wait = 0.0 if victim.group == claim.group else patience
             out.yielding[victim.key] = -math.inf if victim.idle else claim.since + wait
+            out.claimants[victim.key] = claim.key
             candidates.remove(victim)
-            later = later.free(victim.memory)
-        later = later.take(claim.memory)
+        later = _freed(later, victims).take(*size)
     return out

@@ -1,7 +1,8 @@
-"""Who is next inside one model: the urgent first, then tenants in turn, each in order. Pure.
+"""Who is next inside one model: the urgent first, then tenants by what they had, each in order. Pure.
 
 Requests of one rank stand in one lane, and a higher lane is served first. Who waits rises by a rank
 every ``RISE`` seconds, up to the highest, so nobody waits for ever behind those who are more urgent.
+Inside a lane tenants take turns by their accounts (deficit round robin over tokens of work).
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import heapq
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from .accounts import Accounts
 from .messages import Ticket
 
 LOWEST: Final = -1
@@ -23,7 +25,8 @@ RISE: Final = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """One request in line since ``since``; it wants ``weight`` slots."""
+    """One request in line since ``since``; it wants ``weight`` slots for about ``work`` tokens. ``deadline``:
+    when it is of no use any more."""
 
     ticket: Ticket
     tenant: str
@@ -31,10 +34,12 @@ class Waiting:
     weight: int
     keep_alive: float | None = None
     priority: int = 0
+    work: int = 1
+    deadline: float = math.inf
 
 
 class Lane:
-    """Round-robin over tenants. The head stays the head until it is served, so no weight starves;
+    """A round of tenants. The head stays the head until it is served, so no weight starves;
     only one of the same tenant that waits for longer, having risen, may step before it."""
 
     def __init__(self) -> None:
@@ -74,9 +79,11 @@ class Lane:
 
 
 class FairQueue:
-    """Lanes by rank. Times are those of the events; a call never goes back in time."""
+    """Lanes by rank, with one account for each tenant. Times are those of the events; a call never goes
+    back in time."""
 
     def __init__(self) -> None:
+        self.accounts = Accounts()
         self._lanes = {rank: Lane() for rank in range(HIGHEST, LOWEST - 1, -1)}
         self._ranks: dict[Ticket, int] = {}
         self._rises: list[tuple[float, int, Waiting]] = []
@@ -97,18 +104,25 @@ class FairQueue:
         """Take one out, wherever it stands; its tenant keeps the turn."""
         self._lanes[self._forget(item)].remove(item)
 
-    def head(self, now: float, until: float = math.inf) -> Waiting | None:
-        """The next one to serve among those in line since ``until`` or earlier."""
+    def head(
+        self, now: float, until: float = math.inf, blocked: Collection[str] = frozenset()
+    ) -> Waiting | None:
+        """The next one to serve among those in line since ``until`` or earlier, of no ``blocked`` tenant."""
         self._rise(now)
         for lane in self._lanes.values():
-            for first in lane.heads():
-                if first.since <= until:
-                    return first
+            heads = {
+                first.tenant: first
+                for first in lane.heads()
+                if first.since <= until and first.tenant not in blocked
+            }
+            if (tenant := self.accounts.next(heads)) is not None:
+                return heads[tenant]
         return None
 
     def serve(self, item: Waiting) -> None:
-        """Take out the head; its tenant goes to the end of its round."""
+        """Take out the head; its tenant is charged and goes to the end of its round."""
         self._lanes[self._forget(item)].serve(item)
+        self.accounts.charge(item.tenant, item.work)
 
     def oldest(self) -> Waiting | None:
         """The one in line for longest, of any tenant and rank."""

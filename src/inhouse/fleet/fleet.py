@@ -20,9 +20,10 @@ from ..core.models import Card
 from ..core.requests import Ask, LoadOptions
 from . import messages as m
 from .lease import Lease, own
+from .limits import Limits
 from .process import Process
 from .report import FleetSettings, Loaded, Observer, Silence, loaded
-from .scheduler import Limits, Scheduler
+from .scheduler import Scheduler
 from .variants import Variant, VariantKey, normal
 from .worker import Checkable, Worker, log_path
 

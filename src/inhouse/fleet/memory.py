@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..core.errors import OutOfMemory
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Room that is left. ``bytes`` and ``models`` None means without limit."""
+    """Room that is left. ``bytes`` of the machine, ``device`` bytes of its GPUs and ``models``; None
+    means without limit."""
 
     bytes: int | None
     models: int | None
+    device: int | None = None
 
     @classmethod
-    def of(cls, memory: int, max_loaded: int) -> Room:
+    def of(cls, memory: int, max_loaded: int, device: int = 0) -> Room:
         """All the room of a house; 0 is no limit, as in the settings."""
-        return cls(memory or None, max_loaded or None)
+        return cls(memory or None, max_loaded or None, device or None)
 
-    def fits(self, memory: int) -> bool:
-        return (self.bytes is None or memory <= self.bytes) and (self.models is None or self.models >= 1)
+    def within(self, memory: int) -> Room:
+        """The same with at most ``memory`` bytes."""
+        return replace(self, bytes=memory if self.bytes is None else min(self.bytes, memory))
 
-    def take(self, memory: int) -> Room:
-        """The room left beside a model of ``memory`` bytes."""
-        return self._change(-memory, -1)
+    def fits(self, memory: int, device: int = 0) -> bool:
+        return (
+            (self.bytes is None or memory <= self.bytes)
+            and (self.device is None or device <= self.device)
+            and (self.models is None or self.models >= 1)
+        )
 
-    def free(self, memory: int) -> Room:
+    def take(self, memory: int, device: int = 0) -> Room:
+        """The room left beside a model of so many bytes."""
+        return self._change(-memory, -device, -1)
+
+    def free(self, memory: int, device: int = 0) -> Room:
         """The room once such a model is gone."""
-        return self._change(memory, 1)
+        return self._change(memory, device, 1)
 
-    def _change(self, memory: int, models: int) -> Room:
+    def _change(self, memory: int, device: int, models: int) -> Room:
         return Room(
             None if self.bytes is None else self.bytes + memory,
             None if self.models is None else self.models + models,
+            None if self.device is None else self.device + device,
         )
 
 
@@ -42,9 +53,21 @@ def gib(size: int) -> str:
     return f"{size / 2**30:.1f} GiB" if size >= 2**30 else f"{size / 2**20:.0f} MiB"
 
 
-def never_fits(memory: int, budget: int) -> OutOfMemory:
+def never_fits(memory: int, budget: int, what: str = "memory") -> OutOfMemory:
     """The error for a model that is larger than the whole budget."""
     return OutOfMemory(
-        f"The model needs about {gib(memory)} of memory, but only {gib(budget)} may be used for models.",
-        hint="Choose a smaller model, quantization or context length, or raise INHOUSE_MEMORY.",
+        f"The model needs about {gib(memory)} of {what}, but only {gib(budget)} may be used for models.",
+        hint="Choose a smaller model, quantization or context length, or raise INHOUSE_MEMORY;"
+        " 'inhouse plan MODEL' shows what fits.",
+    )
+
+
+def not_there(memory: int, left: int) -> OutOfMemory:
+    """The error for a model for which the machine has no memory left, whatever we unload."""
+    return OutOfMemory(
+        f"The model needs about {gib(memory)} of memory, but other programs leave only {gib(max(0, left))},"
+        " even with every other model unloaded.",
+        hint="Close other programs, or choose a smaller model or context length;"
+        " 'inhouse plan MODEL' shows what fits.",
+        retry_after=10.0,
     )

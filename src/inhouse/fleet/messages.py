@@ -7,8 +7,9 @@ and hashable. Times are seconds of one monotonic clock.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ..core.errors import InhouseError
@@ -24,6 +25,8 @@ class Arrive:
 
     ``keep_alive`` None leaves the model's as it is; ``inf`` keeps it for ever, 0 stops it once idle.
     Of those in line the ones of higher ``priority`` (1, 0, -1) are served first; who waits rises.
+    ``work`` is the estimated effort in tokens, ``deadline`` when the answer is of no use any more.
+    ``device``: bytes needed on GPUs, beside ``memory``.
     """
 
     ticket: Ticket
@@ -34,14 +37,19 @@ class Arrive:
     weight: int = 1
     keep_alive: float | None = None
     priority: int = 0
+    work: int = 1
+    deadline: float = math.inf
+    device: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """The request is over, whatever it was doing; ``ok`` when the engine answered it to its end."""
+    """The request is over, whatever it was doing; ``ok`` when the engine answered it to its end.
+    ``work``: the tokens that it took, None if that is not known."""
 
     ticket: Ticket
     ok: bool = False
+    work: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,32 @@ class Ready:
 class LoadFailed:
     key: Key
     error: InhouseError
+
+
+@dataclass(frozen=True, slots=True)
+class Replanned:
+    """The load goes on with another plan, of ``memory`` and ``device`` bytes."""
+
+    key: Key
+    memory: int
+    device: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """The worker of ``key`` has ``resident`` bytes now; ``memory`` is what it needs in all (0: not known
+    yet, the estimate stands)."""
+
+    key: Key
+    memory: int
+    resident: int
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """Bytes that the machine has left now, whoever took the rest."""
+
+    memory: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +129,21 @@ class Close:
     """Refuse all who wait and stop every worker."""
 
 
-Event = Arrive | Leave | Ready | LoadFailed | Died | Stopped | StopWanted | Tick | Drain | Close
+Event = (
+    Arrive
+    | Leave
+    | Ready
+    | LoadFailed
+    | Replanned
+    | Measured
+    | Free
+    | Died
+    | Stopped
+    | StopWanted
+    | Tick
+    | Drain
+    | Close
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,10 +169,11 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End the worker of ``key``; answered by Stopped."""
+    """End the worker of ``key``; answered by Stopped. ``claimant``: the key that needs its room."""
 
     key: Key
     why: Why
+    claimant: Key | None = field(default=None, compare=False)
 
 
 Command = Grant | Refuse | Start | Stop

@@ -11,53 +11,21 @@ loading, ready or stopping; every ticket ends exactly once, by Refuse or by its 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
-from ..core.errors import DeadlineExceeded, Draining, InhouseError, QueueFull
+from ..core.errors import InhouseError
+from . import messages as m
+from .admission import Admission
 from .backoff import Backoff
-from .eviction import Claim, Plan, Resident, plan
-from .fairness import Waiting, crowded_out
-from .memory import Room, never_fits
-from .messages import (
-    Arrive,
-    Close,
-    Command,
-    Died,
-    Drain,
-    Event,
-    Grant,
-    Key,
-    Leave,
-    LoadFailed,
-    Ready,
-    Refuse,
-    Start,
-    Stop,
-    Stopped,
-    StopWanted,
-    Tick,
-    Ticket,
-    Why,
-)
+from .eviction import Plan
+from .history import History
+from .limits import Limits, draining, expected_wait, past_deadline, waited_too_long, work_in_line
+from .memory import not_there
 from .model import Model, State
+from .places import Places
+from .placing import decide, free_for_all
 
 STABLE = 60.0  # seconds of life after which a worker's death is not part of a crash loop
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """``memory`` in bytes and ``max_loaded`` models, 0 without limit; times in seconds.
-
-    ``patience``: for how long after the first request for a waiting model busy ones in its way
-    still take new work.
-    """
-
-    memory: int = 0
-    max_loaded: int = 0
-    max_queue: int = 512
-    queue_timeout: float = 600.0
-    keep_alive: float = 300.0
-    patience: float = 2.0
+RECHECK = 1.0  # seconds after which the machine's free memory is looked at again for those who need it
 
 
 class Scheduler:
@@ -65,129 +33,128 @@ class Scheduler:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._models: dict[Key, Model] = {}
-        self._places: dict[Ticket, tuple[Model, Waiting | None]] = {}
+        self._models: dict[m.Key, Model] = {}
+        self._places = Places(limits.queue_timeout)
         self._backoff = Backoff()
-        self._closed: str | None = None
-        self._out: list[Command] = []
+        self._history = History()
+        self._admission = Admission(limits, self._models, self._backoff, self._history)
+        self._free: int | None = None
+        self._recheck = math.inf
+        self._closed = False
+        self._out: list[m.Command] = []
 
-    def step(self, event: Event, now: float) -> list[Command]:
+    def step(self, event: m.Event, now: float) -> list[m.Command]:
         """Take in one event and say what is to be done, in order."""
         self._out = []
         match event:
-            case Arrive():
+            case m.Arrive():
                 self._arrive(event, now)
-            case Leave(ticket, ok):
-                self._leave(ticket, ok, now)
-            case Ready(key, slots):
-                self._ready(key, slots, now)
-            case LoadFailed(key, error):
-                self._load_failed(key, error, now)
-            case Died(key, error):
-                self._died(key, error, now)
-            case Stopped(key):
-                self._gone(key)
-            case StopWanted(key):
-                self._stop_wanted(key)
-            case Drain():
-                self._closed = self._closed or "draining"
-            case Close():
-                self._close()
-            case Tick():
-                self._expire_waiting(now)
+            case m.Leave(ticket, ok, work):
+                self._leave(ticket, ok, work, now)
+            case m.Drain():
+                self._closed = True
+            case m.Close():
+                self._close(now)
+            case m.Free(memory):
+                self._free = memory
+                return []
+            case m.Tick():
+                pass
+            case _:
+                self._news(event, now)
+        self._expire_waiting(now)
         self._settle(now)
         return self._out
+
+    def _news(self, event: m.Event, now: float) -> None:
+        """What happened to a worker."""
+        match event:
+            case m.Ready(key, slots):
+                self._ready(key, slots, now)
+            case m.LoadFailed(key, error):
+                self._load_failed(key, error, now)
+            case m.Replanned(key, memory, device):
+                self._replanned(key, memory, device)
+            case m.Measured(key, memory, resident):
+                self._measured(key, memory, resident)
+            case m.Died(key, error):
+                self._died(key, error, now)
+            case m.Stopped(key):
+                self._gone(key)
+            case m.StopWanted(key):
+                self._stop_wanted(key)
 
     # what an observer may ask
 
     @property
     def waiting(self) -> int:
         """Requests in line, over all models."""
-        return sum(len(model.queue) for model in self._models.values())
+        return self._admission.waiting
 
     @property
     def tickets(self) -> int:
         """Requests in line or running."""
         return len(self._places)
 
-    def model(self, key: Key) -> Model | None:
+    def model(self, key: m.Key) -> Model | None:
         """The state of a key, to read; None when the scheduler has forgotten it."""
         return self._models.get(key)
 
+    def running(self, tenant: str) -> int:
+        """Requests of a tenant that run now, over all models."""
+        return self._places.running(tenant)
+
     def next_wake(self) -> float:
         """When to send the next Tick at the latest; ``inf`` for never."""
-        wake = math.inf
+        wake = min(self._places.next_alarm(), self._recheck)
         for model in self._models.values():
-            if (oldest := model.queue.oldest()) is not None:
-                wake = min(wake, oldest.since + self._limits.queue_timeout)
-            elif model.state is State.READY and not model.running:
+            if model.state is State.READY and model.idle:
                 wake = min(wake, model.expires_at)
         return wake
 
     # events
 
-    def _arrive(self, event: Arrive, now: float) -> None:
-        if (refusal := self._refusal(event, now)) is not None:
-            self._out.append(Refuse(event.ticket, refusal))
+    def _arrive(self, event: m.Arrive, now: float) -> None:
+        if self._closed:
+            self._out.append(m.Refuse(event.ticket, draining()))
             return
+        verdict = self._admission.check(event, now)
+        if isinstance(verdict, InhouseError):
+            self._out.append(m.Refuse(event.ticket, verdict))
+            return
+        if verdict is not None:
+            self._refuse(verdict.ticket, self._admission.full(now))
         model = self._models.get(event.key)
         if model is None:
             model = Model(event.key, event.group, event.memory, self._limits.keep_alive)
             self._models[event.key] = model
         if model.state is State.ABSENT:
-            model.memory = event.memory
-        item = Waiting(
-            event.ticket, event.tenant, now, max(1, event.weight), event.keep_alive, event.priority
-        )
-        model.queue.push(item)
-        self._places[event.ticket] = (model, item)
+            model.memory, model.device = event.memory, event.device
+        self._places.enter(event, model, now)
 
-    def _refusal(self, event: Arrive, now: float) -> InhouseError | None:
-        """Why this request may not even stand in line."""
-        if self._closed:
-            return _draining()
-        if (loop := self._backoff.refusal(event.key, now)) is not None:
-            return loop
-        model = self._models.get(event.key)
-        if self._limits.memory and event.memory > self._limits.memory:
-            return never_fits(event.memory, self._limits.memory)
-        if model is not None and model.serves_at_once(event.weight):
-            return None
-        if self.waiting < max(1, self._limits.max_queue):  # a load needs one who waits for it
-            return None
-        full = QueueFull(
-            f"Too many requests are waiting (limit {self._limits.max_queue}).",
-            hint="Try again later, or raise INHOUSE_MAX_QUEUE.",
-            retry_after=self._expected_wait(model),
-        )
-        other = crowded_out((m.queue for m in self._models.values()), event.tenant, event.priority)
-        if other is None:
-            return full
-        self._refuse(other.ticket, full)
-        return None
-
-    def _leave(self, ticket: Ticket, ok: bool, now: float) -> None:
-        place = self._places.pop(ticket, None)
+    def _leave(self, ticket: m.Ticket, ok: bool, work: int | None, now: float) -> None:
+        place = self._places.drop(ticket)
         if place is None:
             return  # refused, or its worker died
-        model, item = place
-        if item is not None:
-            model.queue.remove(item)
+        model, held = place
+        if held is None:
             return
-        _, granted = model.running.pop(ticket)
         model.last_used = now
+        if work is not None:
+            model.queue.accounts.settle(held.tenant, work - held.work)
         if ok:
-            model.service += 0.2 * (now - granted - model.service)
+            self._history.served(model.key, now - held.since, held.work if work is None else work)
             self._backoff.succeeded(model.key)
 
-    def _ready(self, key: Key, slots: int, now: float) -> None:
+    def _ready(self, key: m.Key, slots: int, now: float) -> None:
         model = self._models.get(key)
         if model is None or model.state is not State.LOADING:
             return
+        self._history.loaded(key, now - model.since)
         model.state, model.slots = State.READY, max(1, slots)
         model.since = model.last_used = now
 
-    def _load_failed(self, key: Key, error: InhouseError, now: float) -> None:
+    def _load_failed(self, key: m.Key, error: InhouseError, now: float) -> None:
         model = self._models.get(key)
         if model is None or model.state is not State.LOADING:
             self._gone(key)
@@ -196,7 +163,20 @@ class Scheduler:
         self._gone(key)
         self._refuse_waiting(model, error)
 
-    def _died(self, key: Key, error: InhouseError, now: float) -> None:
+    def _replanned(self, key: m.Key, memory: int, device: int) -> None:
+        model = self._models.get(key)
+        if model is not None and model.state is State.LOADING:
+            model.memory, model.device, model.resident = memory, device, 0
+
+    def _measured(self, key: m.Key, memory: int, resident: int) -> None:
+        model = self._models.get(key)
+        if model is None or model.state is State.ABSENT:
+            return
+        model.resident = resident
+        if memory and model.state is State.READY:
+            model.memory = memory
+
+    def _died(self, key: m.Key, error: InhouseError, now: float) -> None:
         model = self._models.get(key)
         if model is None or model.state is not State.READY:
             self._gone(key)
@@ -208,17 +188,15 @@ class Scheduler:
         if (refusal := self._backoff.refusal(key, now)) is not None:
             self._refuse_waiting(model, refusal)
 
-    def _gone(self, key: Key) -> None:
+    def _gone(self, key: m.Key) -> None:
         """No worker any more: what it ran is lost, what waits for it may have it started again."""
         model = self._models.get(key)
         if model is None:
             return
-        for ticket in model.running:
-            self._places.pop(ticket, None)
-        model.running.clear()
-        model.state, model.stop_wanted = State.ABSENT, False
+        self._places.lose(model)
+        model.state, model.stop_wanted, model.resident = State.ABSENT, False, 0
 
-    def _stop_wanted(self, key: Key) -> None:
+    def _stop_wanted(self, key: m.Key) -> None:
         model = self._models.get(key)
         if model is None:
             return
@@ -227,111 +205,86 @@ class Scheduler:
         elif model.state is State.LOADING:
             model.keep_alive = 0.0
 
-    def _close(self) -> None:
-        self._closed = "closed"
+    def _close(self, now: float) -> None:
+        self._closed = True
         for model in self._models.values():
-            self._refuse_waiting(model, _draining())
+            self._refuse_waiting(model, draining())
             if model.state in (State.LOADING, State.READY):
-                self._stop(model, "closing")
+                self._stop(model, "closing", now)
 
     def _expire_waiting(self, now: float) -> None:
-        limit = self._limits.queue_timeout
-        for model in self._models.values():
-            for item in [w for w in model.queue if now >= w.since + limit]:
-                error = DeadlineExceeded(
-                    f"The request waited longer than {limit:g} s for its turn.",
-                    hint="Try again later, or raise INHOUSE_QUEUE_TIMEOUT.",
-                    retry_after=self._expected_wait(model),
-                )
-                self._refuse(item.ticket, error)
+        for model, item in self._places.late(now):
+            again = expected_wait(model, work_in_line(model) - item.work, self._history, now)
+            if now >= item.deadline:
+                error = past_deadline(now - item.since, again)
+            else:
+                error = waited_too_long(self._limits.queue_timeout, again)
+            self._refuse(item.ticket, error)
 
     # what follows from the state
 
     def _settle(self, now: float) -> None:
         """Grant, start and stop whatever the state now asks for."""
-        decided = self._plan()
+        decided = decide(self._models.values(), self._limits, self._free, self._history, now)
+        for key in decided.hopeless:
+            left = free_for_all(self._models.values(), self._free)
+            self._refuse_waiting(self._models[key], not_there(self._models[key].memory, left or 0))
         for key in decided.start:
-            self._models[key].state = State.LOADING
-            self._out.append(Start(key))
+            self._models[key].state, self._models[key].since = State.LOADING, now
+            self._out.append(m.Start(key))
         for model in list(self._models.values()):
             if model.state is State.READY:
                 self._settle_ready(model, decided, now)
             elif model.state is State.LOADING and not model.queue:
-                self._stop(model, "abandoned")
+                self._stop(model, "abandoned", now)
             elif model.state is State.ABSENT and not model.queue:
                 del self._models[model.key]
+        waits = self._free is not None and any(
+            model.state is State.ABSENT and model.queue for model in self._models.values()
+        )
+        self._recheck = now + RECHECK if waits else math.inf
 
     def _settle_ready(self, model: Model, decided: Plan, now: float) -> None:
         barrier = -math.inf if model.stop_wanted else decided.yielding.get(model.key, math.inf)
-        while (item := model.queue.head(now, barrier)) is not None:
-            weight = min(item.weight, model.slots)
-            if model.busy + weight > model.slots:
-                return
-            model.queue.serve(item)
-            model.running[item.ticket] = (weight, now)
-            self._places[item.ticket] = (model, None)
-            if item.keep_alive is not None:
-                model.keep_alive = item.keep_alive
-            model.last_used = now
-            self._out.append(Grant(item.ticket, model.key))
-        if model.running:
+        if not self._grant(model, barrier, now) or model.running:
             return
+        claimant = decided.claimants.get(model.key)
         if model.stop_wanted:
-            self._stop(model, "stopped")
+            self._stop(model, "stopped", now)
         elif barrier < math.inf:
-            self._stop(model, "reloaded" if self._reloads(model) else "evicted")
-        elif now >= model.expires_at:
-            self._stop(model, "expired")
+            self._stop(model, "reloaded" if self._reloads(model) else "evicted", now, claimant)
+        elif not model.queue and now >= model.expires_at:
+            self._stop(model, "expired", now)
+        elif not model.queue:
+            model.queue.accounts.clear()
 
-    def _plan(self) -> Plan:
-        claims, residents = [], []
-        for model in self._models.values():
-            if model.state is State.ABSENT:
-                if (oldest := model.queue.oldest()) is not None:
-                    claims.append(Claim(model.key, model.group, model.memory, oldest.since))
-                continue
-            residents.append(
-                Resident(
-                    key=model.key,
-                    group=model.group,
-                    memory=model.memory,
-                    settled=model.state is State.READY,
-                    leaving=model.state is State.STOPPING,
-                    idle=model.idle,
-                    kept=model.keep_alive == math.inf,
-                    last_used=model.last_used,
-                    since=model.since,
-                )
-            )
-        if not claims:
-            return Plan()
+    def _grant(self, model: Model, barrier: float, now: float) -> bool:
+        """Serve who is next while there are slots; False if somebody waits for one to be free."""
         limits = self._limits
-        return plan(claims, residents, Room.of(limits.memory, limits.max_loaded), limits.patience)
+        while True:
+            if limits.model_concurrency and len(model.running) >= limits.model_concurrency:
+                return False
+            item = model.queue.head(now, barrier, self._places.at_limit(limits.key_concurrency))
+            if item is None:
+                return True
+            if model.busy + min(item.weight, model.slots) > model.slots:
+                return False
+            self._places.serve(item, model, now)
+            self._history.used(model.key, now)
+            self._out.append(m.Grant(item.ticket, model.key))
 
     def _reloads(self, model: Model) -> bool:
         """Does another variant of the same model wait for this one to go?"""
-        return any(m.group == model.group and m is not model and m.queue for m in self._models.values())
+        return any(o.group == model.group and o is not model and o.queue for o in self._models.values())
 
-    def _stop(self, model: Model, why: Why) -> None:
-        model.state, model.stop_wanted = State.STOPPING, False
-        self._out.append(Stop(model.key, why))
+    def _stop(self, model: Model, why: m.Why, now: float, claimant: m.Key | None = None) -> None:
+        model.state, model.stop_wanted, model.since = State.STOPPING, False, now
+        self._out.append(m.Stop(model.key, why, claimant))
 
-    def _refuse(self, ticket: Ticket, error: InhouseError) -> None:
-        model, item = self._places.pop(ticket)
-        if item is not None:
-            model.queue.remove(item)
-        self._out.append(Refuse(ticket, error))
+    def _refuse(self, ticket: m.Ticket, error: InhouseError) -> None:
+        self._places.drop(ticket)
+        self._out.append(m.Refuse(ticket, error))
 
     def _refuse_waiting(self, model: Model, error: InhouseError) -> None:
         for item in list(model.queue):
             self._refuse(item.ticket, error)
-
-    def _expected_wait(self, model: Model | None) -> float:
-        """Seconds until the line may be shorter: a guess from recent service times, 1 to 60."""
-        if model is None or not model.slots:
-            return 5.0
-        return min(60.0, max(1.0, model.service * len(model.queue) / model.slots))
-
-
-def _draining() -> Draining:
-    return Draining("The server is stopping.", hint="Try again in a moment.", retry_after=5.0)

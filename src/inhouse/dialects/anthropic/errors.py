@@ -23,6 +23,7 @@ _TABLE: dict[type[e.InhouseError], tuple[int, str]] = {
     e.NotFound: (404, "not_found_error"),
     e.Conflict: (409, _INVALID),
     e.Busy: (529, "overloaded_error"),
+    e.RateLimited: (429, "rate_limit_error"),
     e.DeadlineExceeded: (504, "timeout_error"),
     e.CrashLoop: (529, "overloaded_error"),
     e.NoSpace: (507, "api_error"),

@@ -15,6 +15,7 @@ _STATUS: dict[type[e.InhouseError], int] = {
     e.NotFound: 404,
     e.Conflict: 409,
     e.Busy: 503,
+    e.RateLimited: 429,
     e.CrashLoop: 503,
     e.NoSpace: 507,
     e.SourceFailed: 502,
