@@ -2,6 +2,8 @@
 
 from .book import Book
 from .journal import Journal, Line
+from .rules import Finding
 from .trace import Trace, Traces, Trouble
+from .why import Part, Why, explain
 
-__all__ = ["Book", "Journal", "Line", "Trace", "Traces", "Trouble"]
+__all__ = ["Book", "Finding", "Journal", "Line", "Part", "Trace", "Traces", "Trouble", "Why", "explain"]

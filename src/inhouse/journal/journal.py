@@ -73,10 +73,10 @@ class Journal:
             self._sum_up()
         return self._roll.items()
 
-    async def everything(self) -> list[Line]:
-        """What is remembered and what the disk still has, oldest first."""
+    def everything(self) -> list[Line]:
+        """What is remembered and what the disk still has, oldest first. Blocking."""
         self.lines()
-        return await self._roll.everything()
+        return self._roll.everything()
 
     async def follow(self, after: int, ended: Callable[[], bool]) -> AsyncGenerator[Line, None]:
         """The lines with a number above ``after`` that are remembered, then further ones as they come,

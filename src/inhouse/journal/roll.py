@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections import deque
 from typing import Any, Generic, TypeVar
@@ -45,16 +44,14 @@ class Roll(Generic[T]):
         with self._lock:
             return list(self._items)
 
-    async def everything(self) -> list[T]:
-        """All that is kept, oldest first; from the disk, in a thread, when memory does not hold it all."""
-        if self._book is None or len(self.items()) < (self._items.maxlen or 0):
-            return self.items()
-        return await asyncio.to_thread(self._from_disk, self._book)
-
-    def _from_disk(self, book: Book) -> list[T]:
-        book.flush()
-        found = self._decoded(book.lines())
-        return found if len(found) >= len(self.items()) else self.items()
+    def everything(self) -> list[T]:
+        """All that is kept, oldest first; from the disk when memory does not hold it all. Blocking."""
+        items = self.items()
+        if self._book is None or len(items) < (self._items.maxlen or 0):
+            return items
+        self._book.flush()
+        found = self._decoded(self._book.lines())
+        return found if len(found) >= len(items) else items
 
     @property
     def dropped(self) -> int:

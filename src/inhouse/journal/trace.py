@@ -67,10 +67,10 @@ class Traces:
         """What is remembered, the first to end first."""
         return self._roll.items()
 
-    async def named(self, id: str, tenant: str | None) -> list[Trace]:
+    def named(self, id: str, tenant: str | None) -> list[Trace]:
         """The requests of that id, the latest first; ``tenant`` None: whoever asked. Clients may choose
-        ids, so there can be several. The disk is searched only when memory has none."""
-        found = _of(self.items(), id, tenant) or _of(await self._roll.everything(), id, tenant)
+        ids, so there can be several. The disk is searched when memory has none. Blocking."""
+        found = _of(self.items(), id, tenant) or _of(self._roll.everything(), id, tenant)
         return found[::-1]
 
     @property

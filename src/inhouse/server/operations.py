@@ -87,6 +87,22 @@ _QUERIES: dict[str, dict[str, Any]] = {
     "/v1/responses/{id}/input_items": {**_page(), "include": _INCLUDE},
     "/v1/conversations/{id}/items": {**_page(), "include": _INCLUDE},
     "/v1/conversations/{id}/items/{item}": {"include": _INCLUDE},
+    "/api/events": {
+        "since": {"type": "string", "description": "A duration until now, like 90s or 1h, or an ISO date."},
+        "model": {"type": "string", "description": "Those of this model."},
+        "kind": {"type": "string", "description": "Those of these kinds, comma-separated."},
+        "after": {"type": "integer", "minimum": 0, "description": "Those with a higher number."},
+        "limit": {"type": "integer", "minimum": 1, "maximum": 10_000},
+        "follow": {"type": "boolean", "description": "Stream further ones as they come."},
+    },
+    "/api/why": {
+        "order": {"enum": ["latest", "slowest"]},
+        "model": {"type": "string", "description": "Those of this model."},
+        "limit": {"type": "integer", "minimum": 1, "maximum": 1000},
+    },
+    "/api/why/{id}": {
+        "all": {"type": "boolean", "description": "Every request of that id: clients may choose them."},
+    },
     "/api/import": {"seal": {"type": "string", "description": "Only a bundle with this seal is taken."}},
 }  # fmt: skip
 """Path: what may stand in the query of a GET, or of a POST where there is nothing else."""

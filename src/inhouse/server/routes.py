@@ -13,7 +13,7 @@ from .documents import docs_page, openapi_document
 from .generate import Generate
 from .health import health, metrics, root
 from .kept import completions, conversations, files, responses
-from .manage import jobs, models, ollama_rest, state, upkeep, uploads
+from .manage import events, jobs, models, ollama_rest, state, upkeep, uploads, why
 
 if TYPE_CHECKING:
     from .manage.services import Services
@@ -211,6 +211,9 @@ ROUTES: tuple[Row, ...] = (
         "ollama.com's recommendations: none",
     ),
     Row(_READ, "/api/machine", state.machine, "Inhouse", "Hardware, engines and findings"),
+    Row(_READ, "/api/events", events.events, "Inhouse", "What happened, and why", stream=_NDJSON),
+    Row(_READ, "/api/why", why.listed, "Inhouse", "The latest or the slowest requests"),
+    Row(_READ, "/api/why/{id}", why.one, "Inhouse", "Where the time of a request went"),
     Row(_READ, "/api/store", upkeep.disk, "Inhouse", "How much space which model takes"),
     Row(_READ, "/api/foreign", upkeep.foreign, "Inhouse", "Models in other programs' stores"),
     Row(("POST",), "/api/alias", upkeep.alias, "Inhouse", "A name that follows a model", "Alias"),
