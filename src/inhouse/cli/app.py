@@ -34,6 +34,8 @@ _MODULES = {
     "du": "du",
     "prune": "prune",
     "doctor": "doctor",
+    "events": "events",
+    "why": "why",
     "config": "config",
     "completion": "completion",
 }

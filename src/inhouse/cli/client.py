@@ -87,6 +87,10 @@ class Client:
         """POST and read the answer line by line. Close the stream to cancel."""
         return Stream(self.address, *self._send("POST", path, body, None))
 
+    def follow(self, path: str) -> Stream:
+        """GET and read the answer line by line, for as long as it goes on."""
+        return Stream(self.address, *self._send("GET", path, None, None))
+
     def upload(self, path: str, file: Readable, size: int) -> Any:
         """POST a file as it is; the JSON of the answer, None where it is empty."""
         with self._translated(), contextlib.closing(self._connection(None)) as connection:

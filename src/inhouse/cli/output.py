@@ -64,6 +64,11 @@ def json_data(value: Any) -> None:
     data(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def json_line(value: Any) -> None:
+    """Write a value as JSON on one line."""
+    data(json.dumps(value, ensure_ascii=False))
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Columns four spaces apart, as Ollama prints them; cells lose control characters and newlines."""
     cells = [list(header), *([clean(c).replace("\n", " ") for c in row] for row in rows)]
