@@ -18,6 +18,7 @@ from ..engines.recipe import Room
 from ..machine import Machine
 from ..store import Store
 from ..upstream import WorkerEngine
+from ..upstream.openai import OpenAIEngine
 
 SHARE = 0.8
 """Of the memory that was available at the start, what models may take unless the settings say."""
@@ -61,6 +62,6 @@ class Launching:
         return str(self._sockets / f"{secrets.token_hex(6)}.sock"), ""
 
     @staticmethod
-    def connect(card: Card, launch: Launch) -> WorkerEngine:
+    def connect(card: Card, launch: Launch) -> WorkerEngine | OpenAIEngine:
         """The engine that talks to a started worker."""
-        return WorkerEngine(card, launch)
+        return OpenAIEngine(card, launch) if launch.wire == "openai" else WorkerEngine(card, launch)

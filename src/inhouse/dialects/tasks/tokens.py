@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ...core.errors import EngineError
+from ...core.errors import EngineError, Unsupported
 from ...core.events import Event, Finished, Rendered, TextDelta, Tokens
 from ...core.json import parse
 from ...core.requests import Chat, Detokenize, Tokenize
@@ -119,6 +119,12 @@ class TokensAnswer(OneBody):
     def _body(self, finished: Finished) -> dict[str, Any]:
         tokens = self._tokens
         pieces, strings = self.options
+        if tokens is not None and tokens.ids and not tokens.pieces and (pieces or strings):
+            raise Unsupported(
+                "The engine that runs this model does not tell the texts of its tokens.",
+                hint="Ask for the ids alone.",
+                param="with_pieces" if pieces else "return_token_strs",
+            )
         if tokens is None or ((pieces or strings) and len(tokens.pieces) != len(tokens.ids)):
             raise EngineError("The engine left out tokens.", hint="Try again.")
         listed: list[Any] = list(tokens.ids)
