@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import TypeVar
 
 from ..core.engine import Launch
@@ -13,18 +14,28 @@ from ..core.requests import Chat, Complete, Detokenize, Embed, Load, Render, Req
 from ..core.usage import Timings, Usage
 from ..grammar import engine_grammar
 from . import chat, complete, embed, rank, tokens
+from .desk import Desk, Terms
+from .hot import Rules
 from .http import Link
+from .shelf import Shelf
+from .turn import Turn
 
 R = TypeVar("R", Chat, Complete)
 
 
 class WorkerEngine:
-    """Runs requests on one worker that speaks llama-server's HTTP. Not bound to a loop until used."""
+    """Runs requests on one worker that speaks llama-server's HTTP. Not bound to a loop until used.
 
-    def __init__(self, card: Card, launch: Launch) -> None:
+    ``shelf`` is where prompts that are asked for again are saved, ``rules`` say when.
+    """
+
+    def __init__(
+        self, card: Card, launch: Launch, *, shelf: Shelf | None = None, rules: Rules | None = None
+    ) -> None:
         self.card = card
         self.launch = launch
-        self._link = Link(launch)
+        self._line = Link(launch)
+        self._desk = Desk(launch, self._line.call, shelf, rules or Rules())
 
     def run(self, request: Request) -> AsyncGenerator[Event, None]:
         """Stream the events of one request; closing the generator frees the slot.
@@ -32,12 +43,13 @@ class WorkerEngine:
         Raises BadRequest and below for what the caller can mend, WorkerDied when the connection
         breaks, EngineError for everything else that goes wrong in the engine.
         """
-        link, card = self._link, self.card
+        link = Turn(self._line, self._desk, self._desk.terms(request))
+        card = request.target or self.card
         match request:
             case Chat():
-                return chat.run(link, card, _translated(request))
+                return _told(chat.run(link, card, _translated(request)), link.terms)
             case Complete():
-                return complete.run(link, card, _translated(request))
+                return _told(complete.run(link, card, _translated(request)), link.terms)
             case Embed():
                 return embed.run(link, card, request)
             case Rerank():
@@ -52,11 +64,24 @@ class WorkerEngine:
 
     async def healthy(self, timeout: float) -> bool:
         """Whether the worker is loaded and answers within ``timeout`` seconds."""
-        return await self._link.healthy(timeout)
+        return await self._line.healthy(timeout)
 
     async def close(self) -> None:
         """Give back connections; running requests end with WorkerDied. Idempotent."""
-        await self._link.close()
+        await self._desk.close()
+        await self._line.close()
+
+
+async def _told(events: AsyncGenerator[Event, None], terms: Terms) -> AsyncGenerator[Event, None]:
+    """The same events; the last one says what was read from disk."""
+    async with aclosing(events):
+        async for event in events:
+            if isinstance(event, Finished) and terms.steps:
+                used = event.usage
+                read = min(used.cached_tokens, terms.restored)
+                used = dataclasses.replace(used, restored_tokens=read, restored_bytes=terms.read)
+                event = dataclasses.replace(event, usage=used, steps=tuple(terms.steps))
+            yield event
 
 
 def _translated(request: R) -> R:

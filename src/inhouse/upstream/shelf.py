@@ -1,0 +1,254 @@
+"""Saved prompts on disk: found by their marks, bounded in bytes, never trusted without a check.
+
+``<root>/<layout>/<name>.kv`` is what the engine wrote, ``<name>.json`` what we know of it; a layout is
+named ``model-engine-build-key``. A file that is
+torn, changed or foreign is deleted and counts as absent. Everything here blocks; call it in a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import shutil
+import threading
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+VERSION: Final = 1
+HALF_LIFE: Final = 24 * 3600.0
+"""Seconds in which a prompt that nobody asks for loses half of its worth."""
+
+STALE: Final = 600.0
+"""Seconds after which a half-written file belongs to nobody any more."""
+
+_CHUNK: Final = 2**20
+
+
+class Saved(msgspec.Struct):
+    """One saved prompt of ``owner``: ``marks`` of its beginning, about ``tokens`` long. The file has
+    ``held`` tokens, ``size`` bytes and the checksum ``crc``. ``seconds`` is what computing it took,
+    ``used`` when it was last of use (seconds since 1970), ``hits`` how often, ``misses`` how often not."""
+
+    name: str
+    layout: str
+    owner: str
+    marks: list[str]
+    tokens: int
+    held: int
+    size: int
+    crc: int
+    seconds: float
+    used: float
+    hits: int = 0
+    misses: int = 0
+    version: int = VERSION
+
+    def worth(self, now: float) -> float:
+        """Seconds that a byte of it saves, as far as the past tells."""
+        age = max(0.0, now - self.used)
+        return self.seconds * (1 + self.hits) / max(self.size, 1) * math.exp2(-age / HALF_LIFE)
+
+
+class Shelf:
+    """All saved prompts of a server, ``limit`` bytes of them at most. Safe to call from several threads."""
+
+    def __init__(self, root: Path, limit: int) -> None:
+        self.root = root
+        self.limit = limit
+        self._lock = threading.Lock()
+        self._saved: dict[tuple[str, str], Saved] = {}
+        self._index: dict[tuple[str, str, str], Saved] = {}
+        self._known: set[str] = set()
+        self._checked: set[tuple[str, int]] = set()
+
+    def open(self, layout: str) -> None:
+        """Read what an earlier process left for ``layout``, once; what older builds left is deleted."""
+        parts = layout.split("-")
+        with self._lock:
+            for folder in self._folders():
+                theirs = folder.name.split("-")
+                if theirs[:2] == parts[:2] and theirs[2:3] != parts[2:3]:
+                    self._forget(folder.name)
+                    shutil.rmtree(folder, ignore_errors=True)
+            self._read(layout)
+
+    def find(self, layout: str, owner: str, chain: Sequence[bytes]) -> tuple[Saved, int] | None:
+        """The owner's saved prompt with the longest beginning in common, and how many blocks that is."""
+        with self._lock:
+            for count in range(len(chain), 0, -1):
+                found = self._index.get((layout, owner, chain[count - 1].hex()))
+                if found is not None:
+                    return found, count
+        return None
+
+    def intact(self, saved: Saved) -> bool:
+        """Whether the file is still what was written; else it is deleted. Checked once a process."""
+        path = self._path(saved)
+        try:
+            state = path.stat()
+            seen = (f"{saved.layout}/{saved.name}", state.st_mtime_ns)
+            good = state.st_size == saved.size and (seen in self._checked or checksum(path) == saved.crc)
+        except OSError:
+            good = False
+        if good:
+            self._checked.add(seen)
+        else:
+            self.drop(saved)
+        return good
+
+    def touch(self, saved: Saved, *, hit: bool) -> None:
+        """It was of use, or it was not; what is of no use twice in a row goes."""
+        saved.used = time.time()
+        saved.hits += hit
+        saved.misses = 0 if hit else saved.misses + 1
+        if saved.misses >= 2:
+            self.drop(saved)
+            return
+        with self._lock, contextlib.suppress(OSError):
+            if (saved.layout, saved.name) in self._saved:
+                self._write(saved)
+
+    def add(self, saved: Saved, part: Path) -> bool:
+        """Keep ``part`` (a file in the layout's folder) as ``saved``; False if there is no room for it."""
+        with self._lock:
+            self._read_all()
+            self._supersede(saved)
+            if not self._make_room(saved):
+                part.unlink(missing_ok=True)
+                return False
+            path = self._path(saved)
+            os.replace(part, path)
+            self._checked.add((f"{saved.layout}/{saved.name}", path.stat().st_mtime_ns))
+            self._write(saved)
+            self._enter(saved)
+        return True
+
+    def drop(self, saved: Saved) -> None:
+        """Delete one."""
+        with self._lock:
+            self._drop(saved)
+
+    def sweep(self, wanted: Iterable[str]) -> None:
+        """Delete the folders of layouts whose first part (the model) is none of ``wanted``."""
+        keep = set(wanted)
+        with self._lock:
+            for folder in self._folders():
+                if folder.name.partition("-")[0] not in keep:
+                    self._forget(folder.name)
+                    shutil.rmtree(folder, ignore_errors=True)
+
+    def bytes(self) -> int:
+        """How much is kept."""
+        with self._lock:
+            self._read_all()
+            return sum(saved.size for saved in self._saved.values())
+
+    # inside the lock
+
+    def _folders(self) -> list[Path]:
+        with contextlib.suppress(OSError):
+            return [folder for folder in self.root.iterdir() if folder.is_dir()]
+        return []
+
+    def _read_all(self) -> None:
+        for folder in self._folders():
+            self._read(folder.name)
+
+    def _read(self, layout: str) -> None:
+        if layout in self._known:
+            return
+        self._known.add(layout)
+        folder = self.root / layout
+        with contextlib.suppress(OSError):
+            for path in folder.glob("*.json"):
+                saved = _decoded(path)
+                if saved is None or (saved.layout, saved.name) != (layout, path.stem):
+                    path.unlink(missing_ok=True)
+                else:
+                    self._enter(saved)
+            for path in self._strays(folder):
+                path.unlink(missing_ok=True)
+
+    def _strays(self, folder: Path) -> Iterator[Path]:
+        """Files of no entry, but for those that are just being written."""
+        for path in folder.iterdir():
+            known = path.suffix == ".json" or (folder.name, path.stem) in self._saved
+            if not known and time.time() - path.stat().st_mtime > (0 if path.suffix == ".kv" else STALE):
+                yield path
+
+    def _enter(self, saved: Saved) -> None:
+        self._saved[saved.layout, saved.name] = saved
+        for mark in saved.marks:
+            self._index.setdefault((saved.layout, saved.owner, mark), saved)
+
+    def _supersede(self, new: Saved) -> None:
+        """A longer one that costs little more makes a shorter one needless."""
+        chain = dict.fromkeys(new.marks)
+        for old in list(self._saved.values()):
+            ours = (old.layout, old.owner) == (new.layout, new.owner)
+            if ours and old.marks and old.marks[-1] in chain and new.size <= 2 * old.size:
+                self._drop(old)
+
+    def _make_room(self, new: Saved) -> bool:
+        """Delete what is worth least until ``new`` fits, but nothing that is worth more."""
+        now = time.time()
+        free = self.limit - sum(saved.size for saved in self._saved.values())
+        for old in sorted(self._saved.values(), key=lambda saved: saved.worth(now)):
+            if free >= new.size:
+                break
+            if old.worth(now) > new.worth(now):
+                return False
+            self._drop(old)
+            free += old.size
+        return free >= new.size
+
+    def _drop(self, saved: Saved) -> None:
+        self._saved.pop((saved.layout, saved.name), None)
+        orphans = [key for key, value in self._index.items() if value is saved]
+        for key in orphans:
+            del self._index[key]
+        for other in self._saved.values():  # those that had these marks too, but came later
+            for mark in other.marks:
+                self._index.setdefault((other.layout, other.owner, mark), other)
+        path = self._path(saved)
+        for one in (path.with_suffix(".json"), path):
+            with contextlib.suppress(OSError):
+                one.unlink(missing_ok=True)
+
+    def _forget(self, layout: str) -> None:
+        self._known.discard(layout)
+        self._saved = {key: saved for key, saved in self._saved.items() if key[0] != layout}
+        self._index = {key: saved for key, saved in self._index.items() if key[0] != layout}
+
+    def _path(self, saved: Saved) -> Path:
+        return self.root / saved.layout / f"{saved.name}.kv"
+
+    def _write(self, saved: Saved) -> None:
+        path = self._path(saved).with_suffix(".json")
+        part = path.with_suffix(".tmp")
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(msgspec.json.encode(saved))
+        os.replace(part, path)
+
+
+def _decoded(path: Path) -> Saved | None:
+    try:
+        saved = msgspec.json.decode(path.read_bytes(), type=Saved)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return saved if saved.version == VERSION else None
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file. Raises OSError."""
+    crc = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            crc = zlib.crc32(chunk, crc)
+    return crc
