@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inhouse.core.errors import OutOfMemory
 from inhouse.core.models import Card, Footprint, ModelName
-from inhouse.machine.fit import COMPUTE, KV_BYTES, plan, resident
+from inhouse.machine.fit import USUAL, Load, largest_context, plan, resident
+from inhouse.machine.footprint import memory
+from inhouse.machine.shape import Layer, Shape, shape_of_card
 
 MIB = 2**20
 GIB = 2**30
@@ -28,10 +32,10 @@ BIG = card(8 * GIB, 131_072, 131_072)
     [
         (SMALL, 128 * GIB, 8192, 8),  # KV of 8 slots is small change
         (SMALL, 8 * GIB, 8192, 4),
-        (SMALL, 900 * MIB, 8192, 2),
-        (SMALL, 500 * MIB, 8192, 1),
-        (SMALL, 360 * MIB, 4096, 1),
-        (SMALL, 270 * MIB, 512, 1),
+        (SMALL, 850 * MIB, 8192, 2),
+        (SMALL, 400 * MIB, 8192, 1),
+        (SMALL, 300 * MIB, 4096, 1),
+        (SMALL, 150 * MIB, 512, 1),
         (BIG, 64 * GIB, 8192, 4),
         (BIG, 10 * GIB, 8192, 1),
         (card(trained=2048), 8 * GIB, 2048, 4),
@@ -59,7 +63,7 @@ def test_a_context_beyond_the_trained_length_is_capped_and_said():
 
 
 def test_an_odd_wish_shrinks_in_powers_of_two():
-    fit = plan(SMALL, memory=360 * MIB, wanted_context=5000, wanted_slots=3)
+    fit = plan(SMALL, memory=240 * MIB, wanted_context=5000, wanted_slots=3)
     assert (fit.context_length, fit.slots) == (4096, 1)
     assert "made smaller from 5000 x 3" in fit.reason
 
@@ -74,7 +78,8 @@ def test_a_small_wish_is_not_raised():
 
 def test_a_quantised_cache_makes_room():
     plain = plan(BIG, memory=16 * GIB, wanted_context=65_536)
-    quantised = plan(BIG, memory=16 * GIB, wanted_context=65_536, kv_bytes=KV_BYTES["q4_0"])
+    small = Load(0, 0, k_type="q4_0", v_type="q4_0")
+    quantised = plan(BIG, memory=16 * GIB, wanted_context=65_536, load=small)
     assert quantised.context_length > plain.context_length
 
 
@@ -86,9 +91,54 @@ def test_what_cannot_fit_is_refused_with_both_numbers():
     assert caught.value.hint
 
 
-def test_the_estimate_counts_weights_cache_and_compute():
-    assert resident(card(1000, 10), 100, 2) == int((1000 + 2000) * 1.05) + COMPUTE
-    assert resident(card(1000, 32), 100, 2, KV_BYTES["q8_0"]) == int((1000 + 17 * 200) * 1.05) + COMPUTE
+def test_the_plan_tells_what_the_memory_is_for():
+    fit = plan(SMALL, memory=8 * GIB, wanted_context=2048, wanted_slots=2)
+    assert fit.parts.weights == 100 * MIB
+    assert fit.parts.kv == 2 * 2048 * 23_040
+    assert fit.memory == fit.parts.needed
+
+
+def test_what_comes_beside_the_model_counts():
+    beside = replace(USUAL, extra=50 * MIB, extra_cache=0.5)
+    more = resident(SMALL, 2048, 1, beside) - resident(SMALL, 2048, 1)
+    assert more == 50 * MIB + 2048 * 23_040 // 2
+
+
+def test_a_batch_takes_its_scores():
+    wide = replace(SMALL, vocabulary=150_000)
+    small, large = (resident(wide, 2048, 1, Load(0, 0, batch=batch)) for batch in (64, 512))
+    assert large - small > 448 * 150_000 * 4
+
+
+def test_what_embeds_takes_its_whole_input_in_one_batch():
+    reader = replace(SMALL, capabilities=frozenset({"embedding"}), embedding_length=1024)
+    batches = (resident(reader, 2048, 1, Load(0, 0, batch=batch)) for batch in (64, 2048))
+    assert len(set(batches)) == 1
+
+
+def test_a_smaller_room_makes_a_smaller_plan_of_the_same_model():
+    first = plan(SMALL, memory=8 * GIB)
+    second = plan(SMALL, memory=first.memory // 2)
+    assert second.memory <= first.memory // 2
+    assert second.context_length * second.slots < first.context_length * first.slots
+
+
+@given(room=st.integers(0, 2**37), most=st.integers(1, 2**20), slots=st.integers(1, 8))
+def test_the_largest_context_fits_and_the_next_does_not(room, most, slots):
+    shape, load = shape_of_card(BIG), Load(0, slots)
+    found = largest_context(shape, load, room, most)
+    assert found <= most
+    if found:
+        assert memory(shape, replace(load, context=found)).needed <= room
+    if found + 256 <= most:
+        assert memory(shape, replace(load, context=found + 256)).needed > room
+
+
+def test_windows_leave_room_for_a_longer_context():
+    plain = Shape("a", tuple(Layer(1000, k=1024, v=1024) for _ in range(12)))
+    windowed = Shape("a", tuple(Layer(1000, k=1024, v=1024, window=512 * (n % 6 < 5)) for n in range(12)))
+    load = Load(0, 1)
+    assert largest_context(windowed, load, GIB, 2**20) > 4 * largest_context(plain, load, GIB, 2**20)
 
 
 @given(

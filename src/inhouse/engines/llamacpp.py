@@ -5,7 +5,6 @@ The parent never imports the wheel: it only asks the package metadata.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import json
 import sys
@@ -15,7 +14,7 @@ from typing import Any, Final
 
 from ..core.engine import Launch
 from ..core.errors import BadRequest
-from ..core.models import Card, Footprint
+from ..core.models import Card
 from ..core.requests import LoadOptions
 from ..machine import fit
 from . import native
@@ -106,11 +105,11 @@ class LlamaCpp:
         settings, tuning = self._settings, card.tuning
         kv_type = tuning.kv_cache_type or settings.kv_cache_type
         plan = fit.plan(
-            _with_parts(card),
+            card,
             memory=room.memory,
             wanted_context=options.context_length or tuning.context_length or settings.context_length,
             wanted_slots=tuning.slots or settings.slots,
-            kv_bytes=fit.KV_BYTES[kv_type],
+            load=load_of(card, kv_type, _batch(card, options, room)),
         )
         cache = _prompt_cache(card, settings.prompt_cache, room.memory - plan.memory)
         order = {
@@ -184,6 +183,11 @@ def _engine_context(card: Card, context_length: int) -> int:
     return padded(context_length if "completion" in card.capabilities else context_length + 1)
 
 
+def _batch(card: Card, options: LoadOptions, room: Room) -> int:
+    batch = min(max(options.batch or batch_size(card, room), 32), 4096)
+    return max(batch, IMAGE_BATCH) if card.of_role("projector") else batch
+
+
 def _compute(card: Card, options: LoadOptions, room: Room, context_length: int) -> dict[str, Any]:
     """Batch and pooling.
 
@@ -193,9 +197,7 @@ def _compute(card: Card, options: LoadOptions, room: Room, context_length: int) 
     batch, whose logits take gigabytes. A model made for embeddings needs its input in one batch; so
     does a reranking one, whose pooling must be named: the engine opens /rerank by that alone.
     """
-    batch = min(max(options.batch or batch_size(card, room), 32), 4096)
-    if card.of_role("projector"):
-        batch = max(batch, IMAGE_BATCH)
+    batch = _batch(card, options, room)
     if "completion" in card.capabilities:
         return {"batch": batch, "pooling": "last"}
     pooling = "rank" if "rerank" in card.capabilities else ""
@@ -221,16 +223,20 @@ def _parts(card: Card) -> dict[str, Any]:
     }
 
 
-def _with_parts(card: Card) -> Card:
-    """The card with a footprint that counts adapters, projector and draft model.
+def load_of(card: Card, kv_type: str, batch: int) -> fit.Load:
+    """What the plan has to know of the load beside context and slots.
 
     A draft model has a KV cache too, whose size its file alone does not tell: it is taken to be to the
     model's as the files are.
     """
     extra = sum(file.size for role in ("adapter", "projector", "draft") for file in card.of_role(role))
-    if not extra:
-        return card
-    weights, kv = card.footprint.weights, card.footprint.kv_per_token
     drafted = sum(file.size for file in card.of_role("draft"))
-    footprint = Footprint(weights + extra, kv + kv * drafted // max(weights, 1))
-    return dataclasses.replace(card, footprint=footprint)
+    return fit.Load(
+        context=0,
+        slots=0,
+        batch=batch,
+        k_type=kv_type,
+        v_type=kv_type,
+        extra=extra,
+        extra_cache=drafted / max(card.footprint.weights, 1),
+    )

@@ -1,42 +1,49 @@
-"""How a model is loaded so that it fits: context length and slots from its numbers and the memory. Pure."""
+"""How a model is loaded so that it fits: context length and slots from its shape and the memory. Pure."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Final
 
 from ..core.errors import OutOfMemory
 from ..core.models import Card
+from .footprint import KV_BYTES, PAD, Load, Memory, kv, memory, padded
+from .shape import Shape, shape_of_card
 
 TARGET_CONTEXT: Final = 8192
 SMALLEST_CONTEXT: Final = 512
 TARGET_SLOTS: Final = 4
 MOST_SLOTS: Final = 8
 GENEROUS: Final = 0.02
-COMPUTE: Final = 150 * 2**20
-COMPUTE_SHARE: Final = 0.05
-F16_BYTES: Final = 2.0
-KV_BYTES: Final = {"f16": 2.0, "q8_0": 1.0625, "q4_0": 0.5625}
-"""Bytes per KV cache element: q8_0 stores 32 elements in 34 bytes, q4_0 in 18."""
+USUAL: Final = Load(TARGET_CONTEXT, 1)
+"""How a model is loaded where nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """``context_length`` tokens for each of ``slots``; ``memory`` is the expected resident size in bytes.
-
-    ``reason`` says in words how the numbers came about.
-    """
+    """``context_length`` tokens for each of ``slots``; ``memory`` is what must be there, in bytes, of which
+    ``parts`` tells what for. ``reason`` says in words how the numbers came about."""
 
     context_length: int
     slots: int
     memory: int
     reason: str
+    parts: Memory
 
 
-def resident(card: Card, context: int, slots: int, kv_bytes: float = F16_BYTES) -> int:
-    """Expected resident bytes: weights, KV cache of all slots, and the engine's compute buffers."""
-    kv = int(card.footprint.kv_per_token * kv_bytes / F16_BYTES) * context * slots
-    return int((card.footprint.weights + kv) * (1 + COMPUTE_SHARE)) + COMPUTE
+def sized(shape: Shape, load: Load, context: int, slots: int) -> Memory:
+    """The memory for ``slots`` of ``context`` tokens, all else as in ``load``.
+
+    What only embeds needs its whole input in one batch.
+    """
+    batch = load.batch if shape.generates else max(load.batch, padded(context))
+    return memory(shape, dataclasses.replace(load, context=context, slots=slots, batch=batch))
+
+
+def resident(card: Card, context: int, slots: int, load: Load = USUAL) -> int:
+    """Bytes that must be there for a model: weights, KV cache of all slots, buffers, the process."""
+    return sized(shape_of_card(card), load, context, slots).needed
 
 
 def _half(context: int) -> int:
@@ -54,10 +61,10 @@ def _wanted_context(card: Card, wanted: int | None) -> tuple[int, str]:
     return wanted, "as asked for"
 
 
-def _wanted_slots(card: Card, context: int, memory: int, kv_bytes: float) -> int:
+def _wanted_slots(shape: Shape, load: Load, context: int, room: int) -> int:
     """More slots where their KV cache is small change."""
-    kv = card.footprint.kv_per_token * kv_bytes / F16_BYTES * context * MOST_SLOTS
-    return MOST_SLOTS if kv < GENEROUS * memory else TARGET_SLOTS
+    cache = kv(shape, dataclasses.replace(load, context=context, slots=MOST_SLOTS))
+    return MOST_SLOTS if cache < GENEROUS * room else TARGET_SLOTS
 
 
 def plan(
@@ -66,31 +73,50 @@ def plan(
     memory: int,
     wanted_context: int | None = None,
     wanted_slots: int | None = None,
-    kv_bytes: float = F16_BYTES,
+    load: Load = USUAL,
+    shape: Shape | None = None,
 ) -> Fit:
     """Choose context and slots for ``memory`` bytes. First slots shrink, then the context, by halves.
 
-    0 and None mean "you choose". ``kv_bytes`` is bytes per KV element. Raises OutOfMemory with the
-    numbers when not even one slot of the smallest context fits.
+    0 and None mean "you choose". ``load`` tells batch, KV types and what comes beside the model; its context
+    and slots do not count. ``shape`` where the tensors are known, else the card's header must do. Raises
+    OutOfMemory with the numbers when not even one slot of the smallest context fits.
     """
+    shape = shape or shape_of_card(card)
     context, why = _wanted_context(card, wanted_context)
-    slots = wanted_slots or _wanted_slots(card, context, memory, kv_bytes)
+    slots = wanted_slots or _wanted_slots(shape, load, context, memory)
     first = (context, slots)
-    while (need := resident(card, context, slots, kv_bytes)) > memory:
+    while (parts := sized(shape, load, context, slots)).needed > memory:
         if slots > 1:
             slots = (slots + 1) // 2
         elif context > SMALLEST_CONTEXT:
             context = _half(context)
         else:
             raise OutOfMemory(
-                f"The model '{card.name}' needs {_mib(need)} MiB of memory, "
+                f"The model '{card.name}' needs {_mib(parts.needed)} MiB of memory, "
                 f"{_mib(max(0, memory))} MiB are free for models.",
                 hint="Stop another model, choose a smaller one, or raise INHOUSE_MEMORY.",
             )
     if (context, slots) != first:
         why += f"; made smaller from {first[0]} x {first[1]} to fit into {_mib(memory)} MiB"
-    return Fit(context, slots, need, f"{context} tokens x {slots} slots: {why}")
+    return Fit(context, slots, parts.needed, f"{context} tokens x {slots} slots: {why}", parts)
+
+
+def largest_context(shape: Shape, load: Load, room: int, most: int) -> int:
+    """The longest context, in whole multiples of ``PAD`` and at most ``most``, whose needs are within
+    ``room`` bytes for the slots of ``load``; 0 if there is none."""
+    low, high = 0, most // PAD if most >= PAD else 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        if sized(shape, load, middle * PAD, load.slots).needed <= room:
+            low = middle
+        else:
+            high = middle - 1
+    return min(low * PAD, most) if low else 0
 
 
 def _mib(size: int) -> int:
     return -(-size // 2**20)
+
+
+__all__ = ["KV_BYTES", "Fit", "Load", "largest_context", "plan", "resident", "sized"]
