@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from inhouse.core.engine import Engine
+from inhouse.core.engine import Engine, Launch
 from inhouse.core.errors import EngineError, ModelNotFound, Unsupported, WorkerDied
 from inhouse.core.events import ChoiceEnd, Event, Finished, Started, TextDelta
 from inhouse.core.messages import Message, Text
@@ -49,7 +49,8 @@ class Script(Engine):
 class Given:
     """A lease that remembers how it was asked for and whether it came back."""
 
-    load, queue, slots = 1.5, 0.25, 4
+    load, queue = 1.5, 0.25
+    launch = Launch("fake", (), "", variant="v", build="b")
     steps = (Step("load", 1.5),)
 
     def __init__(self, engine: Engine) -> None:
@@ -57,8 +58,13 @@ class Given:
         self.asked: Ask | None = None
         self.back = False
 
-    async def explain(self, error: EngineError) -> EngineError:
-        return WorkerDied("explained")
+    async def run(self, request: Request) -> AsyncGenerator[Event, None]:
+        try:
+            async with aclosing(self.engine.run(request)) as events:
+                async for event in events:
+                    yield event
+        except EngineError as error:
+            raise WorkerDied("explained") from error
 
     @asynccontextmanager
     async def lease(self, card: Card, ask: Ask) -> AsyncIterator[Given]:

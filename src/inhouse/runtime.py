@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Protocol
 
-from .core.engine import Engine
+from .core.engine import Launch
 from .core.errors import EngineError, InhouseError
 from .core.events import ChoiceEnd, Event, Finished, Started
 from .core.models import Card
@@ -20,15 +20,17 @@ from .router import Route
 
 
 class Lease(Protocol):
-    """The right to run one request on a loaded model; ``load`` and ``queue`` in seconds."""
+    """The right to run one request on a loaded model; ``load`` and ``queue`` in seconds. ``run`` raises
+    errors that say what happened to the model, and DeadlineExceeded."""
 
-    engine: Engine
     load: float
     queue: float
-    slots: int
     steps: tuple[Step, ...]
 
-    async def explain(self, error: EngineError) -> EngineError: ...
+    @property
+    def launch(self) -> Launch: ...
+
+    def run(self, request: Request) -> AsyncGenerator[Event, None]: ...
 
 
 class Leaser(Protocol):
@@ -85,22 +87,17 @@ class Runtime:
         async with self.lease(card, _ask(request, caller)) as lease:
             entry.steps += lease.steps
             finished = False
-            try:
-                async with aclosing(lease.engine.run(request)) as events:
-                    async for event in events:
-                        if isinstance(event, Started):
-                            event = Started(lease.load, lease.queue)
-                        elif isinstance(event, Finished):
-                            finished = True
-                            entry.steps += event.steps
-                            now = time.monotonic()
-                            spent = dataclasses.replace(
-                                event.timings, queue=lease.queue, load=lease.load, total=now - entry.opened
-                            )
-                            event = dataclasses.replace(event, timings=spent)
-                        yield event
-            except EngineError as error:
-                raise await lease.explain(error) from error
+            async with aclosing(lease.run(request)) as events:
+                async for event in events:
+                    if isinstance(event, Started):
+                        event = Started(lease.load, lease.queue)
+                    elif isinstance(event, Finished):
+                        finished = True
+                        entry.steps += event.steps
+                        total = time.monotonic() - entry.opened
+                        own = {"queue": lease.queue, "load": lease.load, "total": total}
+                        event = dataclasses.replace(event, timings=dataclasses.replace(event.timings, **own))
+                    yield event
             if not finished:
                 raise EngineError("The engine ended the answer early.", hint="Try again.")
 

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from inhouse.core.engine import Launch
-from inhouse.core.errors import EngineError
+from inhouse.core.errors import EngineError, LoadFailed
 from inhouse.core.events import ChoiceEnd, Event, Finished, TextDelta
 from inhouse.core.journal import Record
 from inhouse.core.messages import Message, Text
@@ -99,6 +99,7 @@ class Notes:
     def __init__(self) -> None:
         self.lines: list[tuple[str, ...]] = []
         self.records: list[Record] = []
+        self.sizes: list[int] = []
 
     def loaded(self, name: str, seconds: float) -> None:
         assert seconds > 0
@@ -113,17 +114,37 @@ class Notes:
     def record(self, record: Record) -> None:
         self.records.append(record)
 
+    def measured(self, card: Card, launch: Launch, size: int) -> None:
+        self.sizes.append(size)
+
+    def of_kind(self, kind: str) -> list[Record]:
+        return [record for record in self.records if record.kind == kind]
+
 
 class Yard:
     """A fleet under test with what it takes to look at it. ``options`` are those of the fake engine;
     they may be changed between two starts."""
 
-    def __init__(self, folder: Path, options: dict[str, Any], settings: FleetSettings) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        options: dict[str, Any],
+        settings: FleetSettings,
+        available: Callable[[int], int] | None = None,
+    ) -> None:
         self.folder = folder
         self.options = options
         self.notes = Notes()
         self.launches: list[Launch] = []
-        self.fleet = Fleet(launch=self._launch, connect=TinyEngine, settings=settings, observer=self.notes)
+        self.relaunches: list[Any] = []  # what is tried after a load that failed: options, an error or None
+        self.fleet = Fleet(
+            launch=self._launch,
+            relaunch=self._relaunch,
+            connect=TinyEngine,
+            settings=settings,
+            observer=self.notes,
+            available=available,
+        )
         cards = {str(card.name): card for card in FakeRecipe({}).cards()}
         self.a, self.b, self.embed = (cards[f"{name}:latest"] for name in ("fake", "fake-b", "fake-embed"))
 
@@ -132,6 +153,15 @@ class Yard:
         launch = FakeRecipe(self.options).launch(card, load, address=address, secret="")
         self.launches.append(launch)
         return launch
+
+    def _relaunch(self, card: Card, load: LoadOptions, failed: Launch, error: LoadFailed) -> Launch | None:
+        plan = self.relaunches.pop(0) if self.relaunches else None
+        if isinstance(plan, Exception):
+            raise plan
+        if plan is None:
+            return None
+        self.options = plan
+        return self._launch(card, load)
 
     def lease(self, card: Card | None = None, *, context: int | None = None, **options: Any) -> Any:
         tenant = options.pop("tenant", "t")
@@ -191,9 +221,13 @@ async def yard(sockets: Path, tmp_path: Path) -> AsyncIterator[MakeYard]:
     yards: list[Yard] = []
     others = set(psutil.Process().children())  # servers that other tests keep for the session
 
-    def make(options: dict[str, Any] | None = None, **settings: Any) -> Yard:
+    def make(
+        options: dict[str, Any] | None = None,
+        available: Callable[[int], int] | None = None,
+        **settings: Any,
+    ) -> Yard:
         base = FleetSettings(log_dir=tmp_path / "logs", stop_grace=1.0, hang_timeout=5.0, patience=0.2)
-        yards.append(Yard(sockets, options or {}, dataclasses.replace(base, **settings)))
+        yards.append(Yard(sockets, options or {}, dataclasses.replace(base, **settings), available))
         return yards[-1]
 
     yield make

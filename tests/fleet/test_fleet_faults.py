@@ -170,7 +170,9 @@ async def test_a_worker_that_ignores_sigterm_is_killed(yard: MakeYard) -> None:
 async def test_a_command_that_does_not_exist_fails_the_load(yard: MakeYard) -> None:
     y = yard()
     real = y._launch
-    y.fleet._launch = lambda card, load: dataclasses.replace(real(card, load), command=("/no/such/thing",))
+    y.fleet._variants._launch = lambda card, load: dataclasses.replace(
+        real(card, load), command=("/no/such/thing",)
+    )
     with pytest.raises(LoadFailed) as caught:
         await y.ask()
     assert "/no/such" not in caught.value.message + caught.value.hint
@@ -186,7 +188,7 @@ async def test_a_failure_nobody_thought_of_fails_the_load_and_does_not_repeat(ya
             starts += 1
             raise RuntimeError("surprise")
 
-    y.fleet._connect = Broken
+    y.fleet._keeper.connect = Broken
     with pytest.raises(LoadFailed) as caught:
         await y.ask()
     assert "surprise" in caught.value.detail
@@ -199,7 +201,7 @@ async def test_a_loop_that_is_being_cancelled_starts_no_new_worker(yard: MakeYar
         [pid] = y.pids
         waiting = asyncio.create_task(y.ask())
         await until(lambda: y.fleet.loaded()[0].waiting == 1)
-        for task in y.fleet._tasks:
+        for task in y.fleet._keeper.tasks:
             task.cancel()
         with pytest.raises(Draining):
             await waiting

@@ -289,7 +289,7 @@ async def test_waiting_has_a_deadline(yard: MakeYard) -> None:
 
 async def free(y: Yard) -> None:
     """All slots are free, on both sides of the socket."""
-    [variant] = y.fleet._variants.values()
+    [variant] = y.fleet._variants
     assert variant.worker is not None
     engine: Any = variant.worker.engine
     deadline = time.monotonic() + 2

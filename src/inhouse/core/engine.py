@@ -40,6 +40,7 @@ class Launch:
     holds saved prompts, "" where none are kept. ``notices``: what a person should know of this choice,
     e.g. why a better build was not taken. ``takes``: which optional parts of OpenAI's wire the worker's
     server understands (``dialects.openai.client``); ``ready_path`` answers 200 once it can be asked.
+    ``growth``: bytes of ``memory`` that it does not have after its load but may take later (a cache).
     """
 
     engine: str
@@ -64,3 +65,4 @@ class Launch:
     notices: tuple[str, ...] = ()
     takes: frozenset[str] = frozenset()
     ready_path: str = "/health"
+    growth: int = 0

@@ -7,6 +7,7 @@ from typing import Final
 
 from .messages import Image, Message, Reasoning, Text, ToolCall, ToolResult
 from .requests import Chat, Complete, Detokenize, Embed, Render, Request, Rerank, Tokenize
+from .usage import Usage
 
 LETTERS: Final = 4
 """Letters of a token, as a rule of thumb; other scripts have fewer, which all tenants share."""
@@ -39,6 +40,11 @@ def estimate(request: Request) -> int:
         case Detokenize(tokens=tokens):
             return 1 + len(tokens) // 1000
     return 1
+
+
+def spent(usage: Usage) -> int:
+    """The same for a request that was answered: what was computed of its prompt, and its answer."""
+    return max(1, usage.prompt_tokens - usage.cached_tokens + DEAR * usage.completion_tokens)
 
 
 def _answer(limit: int | None) -> int:

@@ -8,24 +8,27 @@ strikes, can lose a slot.
 from __future__ import annotations
 
 import asyncio
-import functools
 import math
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import cast
 
 from ..core.engine import Launch
-from ..core.errors import InhouseError, LoadFailed
+from ..core.errors import BadRequest, InhouseError, LoadFailed
 from ..core.models import Card
 from ..core.requests import Ask, LoadOptions
 from . import messages as m
-from .lease import Lease, own
-from .limits import Limits
-from .process import Process
+from . import telling
+from .keeper import Keeper
+from .lease import Lease, Place, own
 from .report import FleetSettings, Loaded, Observer, Silence, loaded
 from .scheduler import Scheduler
-from .variants import Variant, VariantKey, normal
-from .worker import Checkable, Worker, log_path
+from .story import Ahead, Chapter
+from .variants import Variant, VariantKey, Variants, normal
+from .worker import Checkable, Worker
+
+STALE = 0.25
+"""Seconds for which what the machine had free is believed."""
 
 
 class Fleet:
@@ -33,7 +36,8 @@ class Fleet:
 
     ``launch`` is called in a thread and may raise OutOfMemory, LoadFailed or BadRequest; ``relaunch``,
     too, says what to try after a load that failed; ``connect`` makes the engine that talks to a started
-    worker.
+    worker. ``available`` says how many bytes the machine has left if so many bytes of mapped files stay in
+    memory; it must be quick. None: the settings' memory is all there is to know.
     """
 
     def __init__(
@@ -44,98 +48,82 @@ class Fleet:
         connect: Callable[[Card, Launch], Checkable],
         settings: FleetSettings,
         observer: Observer | None = None,
+        available: Callable[[int], int] | None = None,
     ) -> None:
-        self._launch, self._relaunch = launch, relaunch
-        self._connect, self._settings = connect, settings
+        self._settings, self._available = settings, available
         self._observer = observer or Silence()
-        self._scheduler = Scheduler(
-            Limits(
-                memory=settings.memory,
-                max_loaded=settings.max_loaded,
-                max_queue=settings.max_queue,
-                queue_timeout=settings.queue_timeout,
-                keep_alive=settings.keep_alive,
-                patience=settings.patience,
-            )
+        self._scheduler = Scheduler(settings.limits())
+        self._variants = Variants(launch)
+        self._keeper = Keeper(
+            settings, self._observer, connect=connect, relaunch=relaunch, tell=self._feed, asker=self._asker
         )
-        self._variants: dict[VariantKey, Variant] = {}
-        self._grants: dict[object, asyncio.Future[Worker]] = {}
-        self._plans: dict[VariantKey, asyncio.Task[Launch]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._failed: set[str] = set()
+        self._places: set[Place] = set()
+        self._going: dict[VariantKey, tuple[Variant, float]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
+        self._asked_at = -math.inf
 
     # leases
 
     def lease(self, card: Card, ask: Ask) -> AbstractAsyncContextManager[Lease]:
         """Wait for slots of a worker that runs ``card`` as asked, loading it if need be.
 
-        Raises QueueFull, OutOfMemory, DeadlineExceeded, Draining, LoadFailed or CrashLoop on entry.
+        Raises QueueFull, RateLimited, OutOfMemory, DeadlineExceeded, Draining, LoadFailed or CrashLoop on
+        entry.
         """
         return self._lease(card, ask)
 
     @asynccontextmanager
     async def _lease(self, card: Card, ask: Ask) -> AsyncGenerator[Lease, None]:
         arrived = self._now()
-        variant = await self._find(card, normal(ask.load))
-        ticket = object()
+        deadline = None if ask.deadline is None else ask.deadline - time.monotonic() + arrived
         grant: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
-        self._grants[ticket] = grant
+        place = Place(card, ask, arrived, deadline, grant)
+        variant = await self._find(place)
+        lease: Lease | None = None
         ok = False
+        self._places.add(place)
         try:
-            self._feed(
-                m.Arrive(
-                    ticket,
-                    variant.key,
-                    card.digest,
-                    ask.tenant,
-                    variant.launch.memory,
-                    ask.weight,
-                    ask.keep_alive,
-                    ask.priority,
-                )
-            )
-            worker = await grant
-            yield Lease.of(worker, arrived, self._now())
+            self._arrive(place, variant)
+            worker = await place.grant
+            lease = Lease.of(worker, place, variant.story, self._now())
+            yield lease
             ok = True
         finally:
-            del self._grants[ticket]
-            self._feed(m.Leave(ticket, ok))
+            self._places.discard(place)
+            self._feed(m.Leave(place, ok, lease.work if lease is not None else None))
 
-    async def _find(self, card: Card, wish: LoadOptions) -> Variant:
-        """The variant that serves this wish: one there is, else a new one."""
-        if (found := self._match(card, wish, None)) is not None:
-            return found
-        key = VariantKey(card.digest, wish)
-        plan = self._plans.get(key)
-        if plan is None:
-            plan = asyncio.create_task(asyncio.to_thread(self._launch, card, wish))
-            self._plans[key] = plan
-            plan.add_done_callback(functools.partial(self._planned, key))
+    async def _find(self, place: Place) -> Variant:
         try:
-            launch = await asyncio.shield(plan)
+            variant, place.heed = await self._variants.find(place.card, normal(place.ask.load), place.arrived)
         except InhouseError as error:
-            raise own(error) from error
-        found = self._match(card, wish, launch)
-        if found is None:
-            found = self._variants[key] = Variant(key, card, launch)
-        return found
+            if not isinstance(error, BadRequest):
+                self._note_refusal(place, error)
+            raise
+        if place.heed:
+            name = str(place.card.name)
+            self._observer.record(telling.notice(name, place.heed, place.ask.request_id))
+        return variant
 
-    def _planned(self, key: VariantKey, plan: asyncio.Task[Launch]) -> None:
-        del self._plans[key]
-        if not plan.cancelled():
-            plan.exception()  # looked at, for the case that everybody left meanwhile
-
-    def _match(self, card: Card, wish: LoadOptions, planned: Launch | None) -> Variant | None:
-        """The newest variant that would do: a reload under way is better than what it replaces."""
-        return next(
-            (
-                variant
-                for variant in reversed(self._variants.values())
-                if variant.key.digest == card.digest and variant.serves(wish, planned)
-            ),
-            None,
+    def _arrive(self, place: Place, variant: Variant) -> None:
+        ask, launch = place.ask, variant.launch
+        most = self._settings.key_concurrency
+        limited = bool(most) and self._scheduler.running(ask.tenant) >= most
+        place.ahead = Ahead.of(self._scheduler.model(variant.key), ask.tenant, limited=limited)
+        self._feed(
+            m.Arrive(
+                place,
+                variant.key,
+                place.card.digest,
+                ask.tenant,
+                self._keeper.footprints.expected(place.card, launch),
+                ask.weight,
+                ask.keep_alive,
+                ask.priority,
+                ask.work,
+                math.inf if place.deadline is None else place.deadline,
+                launch.device_memory,
+            )
         )
 
     # state
@@ -145,9 +133,18 @@ class Fleet:
         now = self._now()
         return [
             loaded(variant, variant.worker, self._scheduler.model(variant.key), now)
-            for variant in self._variants.values()
+            for variant in self._variants
             if variant.worker is not None
         ]
+
+    def held(self) -> int:
+        """Bytes of main memory that the workers have, as measured last."""
+        return sum(variant.worker.resident for variant in self._variants if variant.worker is not None)
+
+    @property
+    def mapped(self) -> int:
+        """Those of them that are pages of files."""
+        return self._keeper.mapped
 
     async def stop(self, card: Card, *, wait: float = 5.0) -> bool:
         """Unload a model once its running requests end; False if it was not loaded.
@@ -156,13 +153,13 @@ class Fleet:
         """
         workers = [
             (variant.key, variant.worker)
-            for variant in list(self._variants.values())
+            for variant in self._variants
             if variant.key.digest == card.digest and variant.worker is not None
         ]
         for key, _ in workers:
             self._feed(m.StopWanted(key))
         gone = {worker for _, worker in workers}
-        await self._until(lambda: not gone & {v.worker for v in self._variants.values()}, wait)
+        await self._until(lambda: not gone & {v.worker for v in self._variants}, wait)
         return bool(workers)
 
     async def drain(self, timeout: float) -> None:
@@ -173,8 +170,9 @@ class Fleet:
     async def close(self) -> None:
         """Refuse who waits, cut who runs, end every worker. Returns when all processes are gone."""
         self._feed(m.Close())
-        while self._tasks or self._plans:
-            await asyncio.wait([*self._tasks, *self._plans.values()])
+        while self._keeper.tasks or self._variants.planning:
+            await asyncio.wait([*self._keeper.tasks, *self._variants.planning])
+        await self._keeper.close()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -195,80 +193,80 @@ class Fleet:
 
     def _feed(self, event: m.Event) -> None:
         """Tell the scheduler and do what it says. Synchronous: nothing comes between."""
-        for command in self._scheduler.step(event, self._now()):
-            match command:
-                case m.Grant(ticket, key):
-                    self._settle(ticket, self._variants[cast(VariantKey, key)].worker)
-                case m.Refuse(ticket, error):
-                    self._settle(ticket, error)
-                case m.Start(key):
-                    self._start(self._variants[cast(VariantKey, key)])
-                case m.Stop(key, why):
-                    self._stop(self._variants[cast(VariantKey, key)], why)
+        now = self._now()
+        self._ask_machine(event, now)
+        self._chronicle(event, now)
+        for command in self._scheduler.step(event, now):
+            self._obey(command, now)
         self._forget()
         self._arm()
         self._changed.set()
 
-    def _settle(self, ticket: object, answer: Worker | InhouseError | None) -> None:
+    def _obey(self, command: m.Command, now: float) -> None:
+        match command:
+            case m.Grant(place, key):
+                self._settle(place, self._variants[key].worker)
+            case m.Refuse(place, error):
+                if isinstance(place, Place):
+                    self._note_refusal(place, error)
+                self._settle(place, error)
+            case m.Start(key):
+                self._keeper.start(self._variants[key])
+            case m.Stop(key, why, claimant):
+                other = self._variants.get(claimant)
+                if other is not None:
+                    self._going[self._variants[key].key] = (other, now)
+                self._keeper.stop(self._variants[key], why, other)
+
+    def _settle(self, place: object, answer: Worker | InhouseError | None) -> None:
         """Wake who waits. If it is being cancelled in this very moment, its Leave follows."""
-        grant = self._grants.get(ticket)
-        if grant is None or grant.done():
+        if not isinstance(place, Place) or place not in self._places or place.grant.done():
             return
         if isinstance(answer, Worker):
-            grant.set_result(answer)
+            place.grant.set_result(answer)
         elif answer is not None:
-            grant.set_exception(own(answer))
+            place.grant.set_exception(own(answer))
 
-    def _start(self, variant: Variant) -> None:
-        name = str(variant.card.name)
-        if name in self._failed:
-            self._failed.discard(name)
-            self._observer.restarted(name)
-        process = Process(variant.launch, log=log_path(self._settings.log_dir, variant.card))
-        engine = self._connect(variant.card, variant.launch)
-        variant.worker = Worker(variant.launch, engine, process, self._settings.hang_timeout)
-        task = asyncio.create_task(self._run(variant, variant.worker))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _ask_machine(self, event: m.Event, now: float) -> None:
+        """Tell the scheduler what the machine has free, if that may have changed."""
+        fresh = isinstance(event, m.Stopped | m.Died | m.LoadFailed)
+        if self._available is not None and (fresh or now - self._asked_at > STALE):
+            self._asked_at = now
+            self._scheduler.step(m.Free(self._available(self.mapped)), now)
 
-    async def _run(self, variant: Variant, worker: Worker) -> None:
-        """One worker's whole life. Tells the scheduler of each turn of it."""
-        key, name = variant.key, str(variant.card.name)
-        timeout = min(self._settings.load_timeout, worker.launch.ready_timeout)
-        news: m.Event = m.Stopped(key)
-        try:
-            seconds = await worker.load(timeout)
-            self._observer.loaded(name, seconds)
-            self._feed(m.Ready(key, worker.launch.slots))
-            error = await worker.life()
-            if not worker.stopping:
-                news = m.Died(key, error)
-        except InhouseError as error:
-            if not worker.stopping:
-                news = m.LoadFailed(key, error)
-        except asyncio.CancelledError:  # the loop is closing under us: start nothing any more
-            self._feed(m.Close())
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, it must count as a failure, or it repeats
-            news = m.LoadFailed(key, _surprise(error))
-        finally:
-            await worker.end()
-            variant.worker = None
-            if not isinstance(news, m.Stopped):
-                self._failed.add(name)
-            self._feed(news)
-            await worker.engine.close()
+    def _chronicle(self, event: m.Event, now: float) -> None:
+        """Who had to go is gone: part of the story of the model it went for."""
+        if not isinstance(event, m.Stopped | m.Died):
+            return
+        key = event.key
+        other, began = self._going.pop(key, (None, now)) if isinstance(key, VariantKey) else (None, now)
+        if other is not None and isinstance(key, VariantKey):
+            what = str(self._variants[key].card.name)
+            same = key.digest == other.key.digest
+            cause = f"{what} was loaded with other options." if same else f"{what} had to make room."
+            remedy = (
+                "Use one context length and one set of load options in all clients."
+                if same
+                else "More memory for models (INHOUSE_MEMORY), or smaller contexts, let both stay."
+            )
+            other.story.append(Chapter("evict", began, now, cause, remedy))
 
-    def _stop(self, variant: Variant, why: m.Why) -> None:
-        self._observer.evicted(str(variant.card.name), why)
-        if variant.worker is not None:
-            variant.worker.stop(self._settings.stop_grace)
+    def _asker(self, variant: Variant) -> str:
+        """The id of the request that a variant is loaded for: the one that waits longest."""
+        model = self._scheduler.model(variant.key)
+        oldest = model.queue.oldest() if model is not None else None
+        ticket = oldest.ticket if oldest is not None else None
+        return ticket.ask.request_id if isinstance(ticket, Place) else ""
+
+    def _note_refusal(self, place: Place, error: InhouseError) -> None:
+        name = str(place.card.name)
+        self._observer.record(telling.refused(name, error, place.ask.request_id))
 
     def _forget(self) -> None:
         """Drop variants that nobody runs or waits for; a new one may be planned differently."""
-        for key in [k for k in self._variants if self._scheduler.model(k) is None]:
-            if self._variants[key].worker is None:
-                del self._variants[key]
+        for variant in self._variants:
+            if variant.worker is None and self._scheduler.model(variant.key) is None:
+                self._variants.drop(variant.key)
 
     def _arm(self) -> None:
         """Set the timer to the scheduler's next wish."""
@@ -278,11 +276,3 @@ class Fleet:
         wake = self._scheduler.next_wake()
         if wake < math.inf:
             self._timer = asyncio.get_running_loop().call_at(wake, self._feed, m.Tick())
-
-
-def _surprise(error: Exception) -> LoadFailed:
-    return LoadFailed(
-        "The model could not be loaded: its worker could not be watched.",
-        hint="Look into the server's log.",
-        detail=repr(error),
-    )

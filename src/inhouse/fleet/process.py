@@ -20,6 +20,7 @@ Probe = Callable[[], Awaitable[bool]]
 _FIRST_PROBE = 0.005  # seconds between probes of a starting child; grows to the last
 _LAST_PROBE = 0.2
 _LAST_OUTPUT = 0.5  # seconds to read what a dead child still had to say
+_EXPENDABLE = 500  # of 1000: added to how likely the kernel ends a worker when memory runs out
 
 
 class _Child(asyncio.SubprocessProtocol):
@@ -132,6 +133,7 @@ class Process:
                 detail=str(error),
             ) from error
         self._transport, self._child = transport, child
+        _volunteer(transport.get_pid())
         if self._unwanted:
             self.kill()
         elif self._launch.stdin:
@@ -221,3 +223,11 @@ def _seal_descriptors() -> None:
         if int(name) > 2:
             with contextlib.suppress(OSError):  # the one that listed the folder is closed by now
                 os.set_inheritable(int(name), False)
+
+
+def _volunteer(pid: int) -> None:
+    """When memory runs out let the kernel end the worker, which can be started again, and not the server:
+    ``oom_score_adj`` of proc(5), which anyone may raise and children inherit. Linux only."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{pid}/oom_score_adj").write_text(str(_EXPENDABLE), "ascii")

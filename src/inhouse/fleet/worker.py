@@ -11,6 +11,7 @@ from ..core.errors import EngineError, InhouseError, WorkerDied, WorkerHung
 from ..core.models import Card
 from .output import last_words
 from .process import Process
+from .rate import Rate
 from .watch import until_hung
 
 
@@ -23,7 +24,11 @@ class Checkable(Engine, Protocol):
 
 
 class Worker:
-    """Lives once: ``load``, then ``life`` until the process is gone, then ``end``."""
+    """Lives once: ``load``, then ``life`` until the process is gone, then ``end``.
+
+    ``rate``: tokens per second that it makes; ``resident``, ``peak``, ``settled``: bytes of memory as seen
+    last, at most, and just after its load.
+    """
 
     def __init__(self, launch: Launch, engine: Checkable, process: Process, hang_timeout: float) -> None:
         self.launch = launch
@@ -34,6 +39,10 @@ class Worker:
         self._hung = False
         self.started = asyncio.get_running_loop().time()
         self.ready: float | None = None
+        self.rate = Rate()
+        self.resident = 0
+        self.peak = 0
+        self.settled = 0
         self.ended: asyncio.Future[EngineError] = asyncio.get_running_loop().create_future()
 
     @property
