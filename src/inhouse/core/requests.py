@@ -27,6 +27,7 @@ class LoadOptions:
     """Options that belong to the loading of a model; changing them may reload it.
 
     ``context_length`` is tokens per slot, ``gpu_layers`` -1 or None for automatic, 0 for CPU only.
+    ``grammar``: a notation that the engine must enforce (lark), which not every build does.
     """
 
     context_length: int | None = None
@@ -34,6 +35,7 @@ class LoadOptions:
     gpu_layers: int | None = None
     threads: int | None = None
     use_mmap: bool | None = None
+    grammar: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
