@@ -19,8 +19,8 @@ from inhouse.core.errors import BadRequest, LoadFailed
 from inhouse.core.models import Card, CardFile, Footprint, ModelName, Tuning
 from inhouse.core.requests import LoadOptions
 from inhouse.engines import native
-from inhouse.engines import registry as engines
 from inhouse.engines.child import scrubbed
+from inhouse.engines.engines import Engines
 from inhouse.engines.fake import FakeRecipe
 from inhouse.engines.llamacpp import RUNAWAY, LlamaCpp, batch_size, padded
 from inhouse.engines.native import arguments, flags_of
@@ -362,8 +362,8 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is a sh
 def test_a_native_binary_is_found_on_path_and_drives_the_same_order(tmp_path: Path) -> None:
     path = binary(tmp_path)
     env = {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
-    recipe = engines.choose(Settings(), environ=env)
-    assert recipe.name == "llama.cpp (native)"
+    recipe = Engines(Settings(), state=tmp_path, environ=env).default
+    assert recipe.name == "llama.cpp (path)"
     assert recipe.build == "llama-server 123 (abc)"
     assert recipe.cards() == ()
     found = recipe.launch(CARD, LoadOptions(), room=ROOM, address="/run/w.sock", secret="")
@@ -423,37 +423,40 @@ def test_a_binary_that_cannot_be_used_says_why_and_what_to_do(tmp_path: Path, ki
 @posix
 def test_a_configured_binary_that_fails_is_never_replaced_in_silence(tmp_path: Path) -> None:
     with pytest.raises(LoadFailed) as caught:
-        engines.choose(Settings(llama_server=str(tmp_path / "none")), environ={})
+        Engines(Settings(llama_server=str(tmp_path / "none")), state=tmp_path, environ={})
     assert caught.value.hint
     assert str(tmp_path) not in caught.value.message
 
 
-def test_auto_takes_the_wheel_when_there_is_no_binary() -> None:
-    assert engines.choose(Settings(), environ={"PATH": ""}).name == "llama.cpp (wheel)"
-    assert engines.choose(Settings(kind="wheel"), environ={}).build.startswith("xllamacpp 20")
+def test_auto_takes_the_wheel_when_there_is_no_binary(tmp_path: Path) -> None:
+    assert Engines(Settings(), state=tmp_path, environ={"PATH": ""}).default.name == "llama.cpp (wheel)"
+    wheel = Engines(Settings(kind="wheel"), state=tmp_path, environ={}).default
+    assert wheel.build.startswith("xllamacpp 20")
 
 
-def test_no_engine_at_all_is_said_with_both_fixes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_engine_at_all_is_said_with_both_fixes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    there = Engines(Settings(), state=tmp_path, environ={"PATH": ""})
+
     def version(name: str) -> str:
         raise importlib.metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     with pytest.raises(LoadFailed) as caught:
-        engines.choose(Settings(), environ={"PATH": ""})
-    assert "native" in caught.value.message
+        Engines(Settings(), state=tmp_path, environ={"PATH": ""})
+    assert "llama-server" in caught.value.message
     assert "wheel" in caught.value.message
     assert "INHOUSE_LLAMA_SERVER" in caught.value.hint
-    assert [one.ok for one in engines.available(Settings(), environ={"PATH": ""})] == [False, False]
+    assert [one.ok for one in there.available()] == [False, False]
 
 
-def test_the_parent_never_imports_the_wheel() -> None:
+def test_the_parent_never_imports_the_wheel(tmp_path: Path) -> None:
     code = (
-        "import sys; from inhouse.engines import registry as engines; from inhouse.config import Engine;"
-        "engines.available(Engine(), environ={}); engines.choose(Engine(kind='wheel'), environ={});"
+        "import sys, pathlib; from inhouse.engines.engines import Engines; from inhouse.config import Engine;"
+        "Engines(Engine(), state=pathlib.Path(sys.argv[1]), environ={}).available();"
         "sys.exit('xllamacpp' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 0
 
 
 def test_the_fake_engine_is_chosen_by_name(tmp_path: Path) -> None:
-    assert engines.choose(Settings(kind="fake"), state=tmp_path).name == "fake"
+    assert Engines(Settings(kind="fake"), state=tmp_path).default.name == "fake"

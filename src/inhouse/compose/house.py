@@ -58,7 +58,9 @@ class House:
         self.ears = Ears(self.meter, self.journal, self.traces)
         self.stopping = False
         self._machine = machine.detect()
-        self.engines = Engines(config.engine, state=config.home)
+        self.engines = Engines(
+            config.engine, state=config.home, machine=self._machine, tell=self.journal.write
+        )
         self.token = secrets.token_hex(32)
         converter = {"INHOUSE_CONVERTER": config.engine.converter}
         self.workshop = Workshop(config.engine, config.home, _environ(converter))
