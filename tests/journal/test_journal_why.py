@@ -167,7 +167,12 @@ def test_a_pause_and_time_that_went_elsewhere() -> None:
 
 @pytest.mark.parametrize(
     ("code", "part"),
-    [("queue_full", "queue"), ("deadline_exceeded", "queue"), ("load_failed", "load"), ("crash_loop", "load")],
+    [
+        ("queue_full", "queue"),
+        ("deadline_exceeded", "queue"),
+        ("load_failed", "load"),
+        ("crash_loop", "load"),
+    ],
 )
 def test_a_refusal_is_explained_first(code: str, part: str) -> None:
     why = explain(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from .. import __version__
 from ..config import Config
+from ..core.engine import Launch
 from ..core.journal import Record
+from ..core.models import Card
 from ..journal import Book, Journal, Trace, Traces, Trouble
 from ..ledger import Entry, Meter
 
@@ -16,12 +18,14 @@ _SHARE = 4  # of the space, events get one part and traces, which are more, the 
 
 
 class Ears:
-    """The fleet's observer, and the sink of the runtime's entries."""
+    """The fleet's observer, and the sink of the runtime's entries. Who else wants to hear how much memory
+    a model takes is in ``measuring``; it must not block."""
 
     def __init__(self, meter: Meter, journal: Journal, traces: Traces) -> None:
         self._meter = meter
         self._journal = journal
         self._traces = traces
+        self.measuring: list[Callable[[Card, Launch, int], None]] = []
 
     def loaded(self, name: str, seconds: float) -> None:
         self._meter.loaded(name, seconds)
@@ -36,6 +40,11 @@ class Ears:
         """Something that an operator may ask about later."""
         self._meter.recorded(record)
         self._journal.write(record)
+
+    def measured(self, card: Card, launch: Launch, size: int) -> None:
+        """What a loaded model takes, in bytes of main memory."""
+        for hear in self.measuring:
+            hear(card, launch, size)
 
     def closed(self, entry: Entry) -> None:
         """A request is over."""

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import Literal
 
+from ..core.engine import Launch
 from ..core.errors import BadRequest, Busy, Cancelled, InhouseError, NotFound
 from ..core.events import Event, Finished, ReasoningDelta, Started, TextDelta, ToolCallDelta
 from ..core.requests import Caller
@@ -78,6 +79,10 @@ class Entry:
             self.queue, self.load = event.queue, event.load
         elif isinstance(event, Finished):
             self.usage, self.timings = event.usage, event.timings
+
+    def by(self, launch: Launch) -> None:
+        """It is answered by a worker that was started so."""
+        self.engine, self.variant, self.build = launch.engine, launch.variant, launch.build
 
     def close(self, error: BaseException | None = None) -> None:
         """End the entry, once; ``error`` None is success."""

@@ -46,7 +46,8 @@ class Meter:
     def __init__(self) -> None:
         self.requests: Counter[tuple[str, str, str]] = Counter()
         self.tokens: dict[str, Counter[str]] = {
-            kind: Counter() for kind in ("prompt", "completion", "cached", "reasoning", "drafted", "accepted")
+            kind: Counter()
+            for kind in ("prompt", "completion", "cached", "reasoning", "drafted", "accepted", "restored")
         }
         self.latency: dict[str, dict[str, Histogram]] = {
             kind: {} for kind in ("queue", "ttft", "inter_token", "request")
@@ -57,6 +58,8 @@ class Meter:
         self.restarts: Counter[str] = Counter()
         self.refusals: Counter[tuple[str, str]] = Counter()
         self.deadlines: Counter[str] = Counter()
+        self.restores: Counter[str] = Counter()
+        self.restored_bytes: Counter[str] = Counter()
         self.steps: Counter[tuple[str, str]] = Counter()
         self.step_seconds: Counter[tuple[str, str]] = Counter()
         self.records: Counter[tuple[str, str]] = Counter()
@@ -86,8 +89,11 @@ class Meter:
             ("reasoning", entry.usage.reasoning_tokens),
             ("drafted", entry.usage.drafted_tokens),
             ("accepted", entry.usage.accepted_tokens),
+            ("restored", entry.usage.restored_tokens),
         ):
             self.tokens[kind][model] += count
+        self.restores[model] += entry.usage.restored_tokens > 0
+        self.restored_bytes[model] += entry.usage.restored_bytes
         for step in entry.steps:
             self.steps[(model, step.name)] += 1
             self.step_seconds[(model, step.name)] += round(step.seconds * 1000)

@@ -23,7 +23,11 @@ async def health(services: Services, scope: Scope, receive: Receive, send: Send)
 
 async def metrics(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
     data, media_type = await asyncio.to_thread(
-        exposition, services.meter, services.fleet.loaded(), services.build
+        exposition,
+        services.meter,
+        services.fleet.loaded(),
+        services.build,
+        {"events": services.journal.dropped, "traces": services.traces.dropped},
     )
     await answers.whole(scope, send, data, media_type=media_type)
 

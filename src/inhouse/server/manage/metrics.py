@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import (
@@ -34,34 +36,34 @@ _LOADED = {
 
 
 class _Page(Collector):
-    def __init__(self, meter: Meter, loaded: Sequence[Loaded], build: dict[str, str]) -> None:
+    def __init__(
+        self, meter: Meter, loaded: Sequence[Loaded], build: dict[str, str], dropped: Mapping[str, int]
+    ) -> None:
         self._meter = meter
         self._loaded = loaded
         self._build = build
+        self._dropped = dropped
 
     def collect(self) -> Iterator[Metric]:
         yield from self._requests()
         yield from self._latencies()
         yield from self._models()
+        yield from self._happened()
 
     def _requests(self) -> Iterable[Metric]:
         info = GaugeMetricFamily(
             "inhouse_build_info", "Versions in use.", labels=["version", *sorted(self._build)]
         )
         info.add_metric([__version__, *(self._build[k] for k in sorted(self._build))], 1)
-        requests = CounterMetricFamily(
+        yield info
+        yield _counter(
             "inhouse_requests",
             "Requests by outcome: ok, refused, overloaded, error, cancelled.",
-            labels=["model", "endpoint", "outcome"],
+            ("model", "endpoint", "outcome"),
+            self._meter.requests,
         )
-        for labels, count in self._meter.requests.items():
-            requests.add_metric(labels, count)
-        yield from (info, requests)
         for kind, counts in self._meter.tokens.items():
-            tokens = CounterMetricFamily(f"inhouse_{kind}_tokens", f"Tokens: {kind}.", labels=["model"])
-            for model, count in counts.items():
-                tokens.add_metric([model], count)
-            yield tokens
+            yield _counter(f"inhouse_{kind}_tokens", f"Tokens: {kind}.", ("model",), _keyed(counts))
 
     def _latencies(self) -> Iterable[Metric]:
         for kind, (name, text) in _LATENCIES.items():
@@ -81,24 +83,51 @@ class _Page(Collector):
             ("inhouse_model_loads", "Times a model was loaded.", self._meter.loads),
             ("inhouse_worker_restarts", "Workers started again after a failure.", self._meter.restarts),
         ):
-            counter = CounterMetricFamily(name, text, labels=["model"])
-            for model, count in counts.items():
-                counter.add_metric([model], count)
-            yield counter
-        seconds = CounterMetricFamily("inhouse_model_load_seconds", "Time spent loading.", labels=["model"])
-        for model, milliseconds in self._meter.load_seconds.items():
-            seconds.add_metric([model], milliseconds / 1000)
-        yield seconds
-        evictions = CounterMetricFamily(
-            "inhouse_model_evictions", "Models unloaded, by reason.", labels=["model", "reason"]
-        )
-        for labels, count in self._meter.evictions.items():
-            evictions.add_metric(labels, count)
-        yield evictions
+            yield _counter(name, text, ("model",), _keyed(counts))
+        seconds = _keyed(self._meter.load_seconds)
+        yield _counter("inhouse_model_load_seconds", "Time spent loading.", ("model",), seconds, 1000)
+        evictions, labels = self._meter.evictions, ("model", "reason")
+        yield _counter("inhouse_model_evictions", "Models unloaded, by reason.", labels, evictions)
+
+    def _happened(self) -> Iterable[Metric]:
+        meter = self._meter
+        retries = Counter({model: n for (model, kind), n in meter.records.items() if kind == "retry"})
+        for name, text, counts in (
+            ("inhouse_deadlines_missed", "Requests whose time was over.", meter.deadlines),
+            ("inhouse_load_retries", "Loads tried again with a smaller plan.", retries),
+            ("inhouse_prefix_restores", "Requests that began with what was saved on disk.", meter.restores),
+            ("inhouse_prefix_restored_bytes", "Bytes read for them.", meter.restored_bytes),
+        ):
+            yield _counter(name, text, ("model",), _keyed(counts))
+        steps, seconds = "inhouse_request_steps", "inhouse_request_step_seconds"
+        labels = ("model", "step")
+        yield _counter(steps, "Stretches of requests before they ran, such as queue.", labels, meter.steps)
+        yield _counter(seconds, "Time spent in them.", labels, meter.step_seconds, 1000)
+        refused = "Requests refused, by the code of the error."
+        yield _counter("inhouse_refusals", refused, ("model", "reason"), meter.refusals)
+        yield _counter("inhouse_events", "Records of the journal, by kind.", ("model", "kind"), meter.records)
+        lost = "Lines of the journal and ways of requests that the disk did not take."
+        yield _counter("inhouse_journal_dropped", lost, ("book",), _keyed(self._dropped))
 
 
-def exposition(meter: Meter, loaded: Sequence[Loaded], build: dict[str, str]) -> tuple[bytes, str]:
-    """The page and its media type, in the Prometheus text format."""
+def _keyed(counts: Mapping[str, int]) -> Mapping[tuple[str, ...], int]:
+    return {(one,): count for one, count in counts.items()}
+
+
+def _counter(
+    name: str, text: str, labels: Sequence[str], counts: Mapping[Any, int], per: int = 1
+) -> CounterMetricFamily:
+    """One family from counts by label values; ``per`` of them make one."""
+    family = CounterMetricFamily(name, text, labels=labels)
+    for values, count in counts.items():
+        family.add_metric(values, count / per if per > 1 else count)
+    return family
+
+
+def exposition(
+    meter: Meter, loaded: Sequence[Loaded], build: dict[str, str], dropped: Mapping[str, int]
+) -> tuple[bytes, str]:
+    """The page and its media type, in the Prometheus text format. ``dropped``: lines lost, by book."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Page(meter, loaded, build))
+    registry.register(_Page(meter, loaded, build, dropped))
     return generate_latest(registry), CONTENT_TYPE_LATEST
