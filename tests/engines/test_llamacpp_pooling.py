@@ -22,6 +22,7 @@ class Settings:
     threads: int = 1
     kv_cache_type: str = "f16"
     prompt_cache: int = 0
+    prompt_sharing: str = "memory"
     fake: str = ""
 
 

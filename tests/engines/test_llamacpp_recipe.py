@@ -65,6 +65,7 @@ class Settings:
     threads: int = 0
     kv_cache_type: str = "f16"
     prompt_cache: int = 0
+    prompt_sharing: str = "memory"
     fake: str = ""
 
 
@@ -104,6 +105,7 @@ def test_the_wheel_is_started_by_our_worker_with_a_whole_order() -> None:
         "draft": "",
         "draft_tokens": 4,
         "template": "",
+        "prefixes": "",
     }
 
 

@@ -17,7 +17,7 @@ from ..core.errors import BadRequest
 from ..core.models import Card
 from ..core.requests import LoadOptions
 from ..machine import fit
-from . import native
+from . import native, prefixes
 from .child import scrubbed
 from .recipe import Availability, Room, Settings, check_engine
 
@@ -111,7 +111,7 @@ class LlamaCpp:
             wanted_slots=tuning.slots or settings.slots,
             load=load_of(card, kv_type, _batch(card, options, room)),
         )
-        cache = _prompt_cache(card, settings.prompt_cache, room.memory - plan.memory)
+        cache = _prompt_cache(card, settings, room.memory - plan.memory)
         order = {
             "model": card.weights,
             "address": address,
@@ -127,6 +127,7 @@ class LlamaCpp:
             "cache_ram_mib": cache // _MIB,
         }
         order |= _compute(card, options, room, plan.context_length) | _parts(card)
+        order["prefixes"] = saved = self._prefixes(room.prefixes, card, order)
         worker = "native" if self._found.name == "native" else "llamacpp"
         if worker == "native":
             order = self._native_order(order)
@@ -142,7 +143,16 @@ class LlamaCpp:
             memory=plan.memory + cache,
             build=self.build,
             grammars=self.grammars,
+            adapters=tuple(file.digest for file in card.of_role("adapter")),
+            prefixes=saved,
         )
+
+    def _prefixes(self, root: str, card: Card, order: Mapping[str, Any]) -> str:
+        """The folder of saved prompts; "" where this build can save none."""
+        found = self._found
+        if found.name == "native" and native.SAVES not in native.known_flags(Path(found.path)):
+            return ""
+        return prefixes.folder(root, card, order, kind=found.name, build=self.build)
 
     def _native_order(self, order: dict[str, Any]) -> dict[str, Any]:
         path = Path(self._found.path)
@@ -166,11 +176,16 @@ def _check_format(card: Card) -> None:
     raise BadRequest("llama.cpp runs GGUF models only.", hint="Pull the model as a GGUF file.", param="model")
 
 
-def _prompt_cache(card: Card, wanted: int, free: int) -> int:
-    """Bytes, in whole MiB, for prompts that lost their slot: context and slots come first."""
-    if "completion" not in card.capabilities:
+def _prompt_cache(card: Card, settings: Settings, free: int) -> int:
+    """Bytes, in whole MiB, for prompts that lost their slot: context and slots come first.
+
+    The engine's cache does not tell whose a prompt was, nor which adapters it was read with: none where
+    that matters.
+    """
+    mixed = any(file.scale == 0 for file in card.of_role("adapter"))
+    if "completion" not in card.capabilities or settings.prompt_sharing == "none" or mixed:
         return 0
-    return max(0, min(wanted, free)) // _MIB * _MIB
+    return max(0, min(settings.prompt_cache, free)) // _MIB * _MIB
 
 
 def padded(context_length: int) -> int:

@@ -74,6 +74,9 @@ def flags_of(text: str) -> frozenset[str]:
     return frozenset(flags | {sign for sign in (_SOCKET, _PAIRED) if sign in text})
 
 
+SAVES = "--slot-save-path"
+"""The flag of those that can save prompts."""
+
 _SWITCHES = (
     ("--jinja",),
     ("--metrics",),
@@ -112,6 +115,7 @@ def arguments(order: Mapping[str, Any], known: frozenset[str]) -> list[str]:
         ("--pooling", order["pooling"] or None),
         ("--load-mode", None if order["mmap"] else "none"),
         ("--cache-ram", str(order["cache_ram_mib"])),
+        (SAVES, order.get("prefixes") or None),
     ]
     switches = list(_SWITCHES)
     if not order["mmap"] and "--load-mode" not in known:

@@ -32,12 +32,14 @@ class Tuned:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a worker may use: bytes of memory, physical cores, GPUs, and how it is best set up there."""
+    """What a worker may use: bytes of memory, physical cores, GPUs, and how it is best set up there.
+    ``prefixes`` is the folder for saved prompts, "" for none."""
 
     memory: int
     cores: int
     gpus: tuple[Gpu, ...] = ()
     tuned: Tuned = field(default_factory=Tuned)
+    prefixes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,6 @@ class Settings(Protocol):
     def kv_cache_type(self) -> str: ...
     @property
     def prompt_cache(self) -> int: ...
-    @property
-    def prefix_cache(self) -> int: ...
     @property
     def prompt_sharing(self) -> str: ...
     @property

@@ -47,6 +47,8 @@ def parameters(order: Mapping[str, Any], engine: Any) -> Any:
     params.cache_ram_mib = order["cache_ram_mib"]  # as much as the plan has counted
     params.cache_idle_slots = False  # a prompt is kept when it loses its slot, not copied at every request
     params.offline = True
+    if order["prefixes"]:
+        params.slot_save_path = os.path.join(order["prefixes"], "")
     _add_parts(params, order, engine)
     return params
 
