@@ -1,10 +1,11 @@
 """What hardware is here and what fits on it."""
 
-from .detect import available, detect, disk_free
+from .detect import available, detect
 from .findings import Finding, findings
 from .fit import Fit, plan
 from .machine import Bandwidth, Caches, Disk, Gpu, Limit, Machine, Node, Trouble
 from .records import fingerprint, from_json, to_json
+from .speed import known, measured
 
 __all__ = [
     "Bandwidth",
@@ -19,10 +20,11 @@ __all__ = [
     "Trouble",
     "available",
     "detect",
-    "disk_free",
     "findings",
     "fingerprint",
     "from_json",
+    "known",
+    "measured",
     "plan",
     "to_json",
 ]

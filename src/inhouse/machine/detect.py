@@ -4,198 +4,156 @@ from __future__ import annotations
 
 import contextlib
 import math
+import mmap
 import platform
-import shutil
-import subprocess
 import sys
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
-from typing import Final
+from pathlib import Path
 
 import psutil
 
-from . import probes
-from .machine import Gpu, Machine
-
-PROBE_TIMEOUT: Final = 5.0
-FILE_CEILING: Final = 2**20
-_NVIDIA_QUERY: Final = (
-    "--query-gpu=name,memory.total,memory.free,driver_version",
-    "--format=csv,noheader,nounits",
-)
-_DRM_FILES: Final = (
-    "vendor",
-    "device",
-    "product_name",
-    "mem_info_vram_total",
-    "mem_info_vram_used",
-    "lmem_total_bytes",
-)
+from . import cgroups, cpu, gpus, host
+from .asking import ask, read
+from .cgroups import Limits, limits
+from .disks import disk
+from .machine import Limit, Machine, Trouble
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What a control group allows; None is unlimited. ``used`` counts what cannot be reclaimed."""
-
-    memory: int | None = None
-    used: int = 0
-    cpus: float | None = None
+class _Processor:
+    name: str
+    features: frozenset[str]
+    topology: cpu.Topology
 
 
-def read(path: Path) -> str:
-    """A small file of /proc or /sys, "" when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return file.read(FILE_CEILING).decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
-def ask(*command: str) -> str:
-    """What a program prints, "" when it is missing, fails or takes longer than five seconds."""
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            timeout=PROBE_TIMEOUT,
-            stdin=subprocess.DEVNULL,
-            check=False,
-            encoding="utf-8",
-            errors="replace",
-        )
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return ""
-    return done.stdout if done.returncode == 0 else ""
-
-
-def _upwards(mount: Path, path: str) -> list[Path]:
-    """A group's folder and its parents': every one of them limits. Inside a container ``path`` may be
-    the host's, then only the mount itself is there."""
-    parts = PurePosixPath(path).parts[1:]
-    return [mount.joinpath(*parts[:n]) for n in range(len(parts), -1, -1)]
-
-
-def _reclaimable(stat: str) -> int:
-    """Page cache that the kernel gives back under pressure: ``inactive_file`` of memory.stat."""
-    for line in stat.splitlines():
-        name, _, value = line.partition(" ")
-        if name in ("inactive_file", "total_inactive_file") and value.isdigit():
-            return int(value)
-    return 0
-
-
-def limits(root: Path = Path("/")) -> Limits:
-    """The tightest cgroup limits, version 2 or 1, of this process. ``root`` is for tests."""
-    groups = read(root / "proc/self/cgroup")
-    mount = root / "sys/fs/cgroup"
-    memory: list[tuple[int, int]] = []
-    cpus: list[float] = []
-    v2 = probes.cgroup_path(groups, "")
-    for folder in _upwards(mount, v2) if v2 else []:
-        if (most := probes.limit(read(folder / "memory.max"))) is not None:
-            used = probes.limit(read(folder / "memory.current")) or 0
-            memory.append((most, max(0, used - _reclaimable(read(folder / "memory.stat")))))
-        if (quota := probes.quota_v2(read(folder / "cpu.max"))) is not None:
-            cpus.append(quota)
-    v1 = probes.cgroup_path(groups, "memory")
-    for folder in _upwards(mount / "memory", v1) if v1 else []:
-        if (most := probes.limit(read(folder / "memory.limit_in_bytes"))) is not None:
-            used = probes.limit(read(folder / "memory.usage_in_bytes")) or 0
-            memory.append((most, max(0, used - _reclaimable(read(folder / "memory.stat")))))
-    v1 = probes.cgroup_path(groups, "cpu")
-    for folder in _upwards(mount / "cpu", v1) if v1 else []:
-        quota = probes.quota_v1(read(folder / "cpu.cfs_quota_us"), read(folder / "cpu.cfs_period_us"))
-        if quota is not None:
-            cpus.append(quota)
-    most, used = min(memory, key=lambda pair: pair[0] - pair[1], default=(None, 0))
-    return Limits(most, used, min(cpus, default=None))
-
-
-def cores(quota: float | None) -> tuple[int, int]:
-    """(physical, logical) cores of this process: what exists, cut by affinity and quota; at least 1."""
-    logical = psutil.cpu_count() or 1
-    physical = psutil.cpu_count(logical=False) or logical
-    allowed = logical
+def _affinity() -> frozenset[int] | None:
+    """The logical CPUs that this process may run on, None where the system does not tell."""
     if sys.platform != "darwin":
         with contextlib.suppress(psutil.Error, OSError, AttributeError):
-            allowed = len(psutil.Process().cpu_affinity() or range(logical))
-    share = math.ceil(quota) if quota else logical
-    return max(1, min(physical, allowed, share)), max(1, min(logical, allowed, share))
+            return frozenset(psutil.Process().cpu_affinity() or ()) or None
+    return None
 
 
-def _drm_cards(root: Path) -> list[dict[str, str]]:
-    try:
-        cards = sorted(p for p in (root / "sys/class/drm").iterdir() if p.name[4:].isdigit())
-    except OSError:
-        return []
-    return [{name: read(card / "device" / name) for name in _DRM_FILES} for card in cards]
+def _counted(allowed: frozenset[int] | None) -> cpu.Topology:
+    """The cores as the system's own counters tell, where /sys does not."""
+    logical = psutil.cpu_count() or 1
+    physical = psutil.cpu_count(logical=False) or logical
+    mine = min(logical, len(allowed)) if allowed else logical
+    return cpu.Topology(min(physical, mine), mine, physical)
 
 
-def gpus(memory: int, root: Path = Path("/")) -> tuple[Gpu, ...]:
-    """Graphics processors, by whatever tells of them. ``root`` is for tests."""
+def _windows_name() -> str:
+    if sys.platform == "win32":
+        import winreg
+
+        key = r"HARDWARE\DESCRIPTION\System\CentralProcessor\0"
+        with contextlib.suppress(OSError), winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, key) as opened:
+            return str(winreg.QueryValueEx(opened, "ProcessorNameString")[0]).strip()
+    return ""
+
+
+def _windows_features() -> frozenset[str]:
+    """``IsProcessorFeaturePresent`` of winnt.h: SSE4.2, AVX, AVX2, AVX-512F; NEON's dot product."""
+    if sys.platform == "win32":
+        import ctypes
+
+        known = {38: "sse4_2", 39: "avx", 40: "avx2", 41: "avx512f", 19: "asimd", 43: "asimddp"}
+        ask_windows = ctypes.windll.kernel32.IsProcessorFeaturePresent
+        return frozenset(name for number, name in known.items() if ask_windows(number))
+    return frozenset()
+
+
+def _processor(root: Path, cpuinfo: str, allowed: frozenset[int] | None) -> _Processor:
     if sys.platform == "darwin":
-        return probes.system_profiler(ask("system_profiler", "SPDisplaysDataType", "-json"), memory)
-    smi = shutil.which("nvidia-smi")
-    found = probes.nvidia(ask(smi, *_NVIDIA_QUERY)) if smi else ()
-    others = probes.drm(_drm_cards(root))
-    if has_rocm(root):
-        others = tuple(replace(gpu, driver="amdkfd") if gpu.vendor == "amd" else gpu for gpu in others)
-    have = {gpu.vendor for gpu in found}
-    return (*found, *(gpu for gpu in others if gpu.vendor not in have))
+        told = cpu.sysctl(ask("sysctl", "hw", "machdep.cpu").text)
+        found = cpu.sysctl_topology(told) or _counted(allowed)
+        return _Processor(told.get("machdep.cpu.brand_string", ""), cpu.sysctl_features(told), found)
+    name = cpu.model(cpuinfo) or _windows_name() or platform.processor()
+    features = cpu.features(cpuinfo) or _windows_features()
+    return _Processor(name, features, cpu.topology(root, allowed) or _counted(allowed))
 
 
-def has_rocm(root: Path = Path("/")) -> bool:
-    """Whether AMD's compute driver offers a GPU."""
+def _limited(group: Limits, found: cpu.Topology, installed: int) -> tuple[Limit, ...]:
+    """Of the groups' limits those that take something away."""
+    takes = {
+        "memory": lambda value: value < installed,
+        "cpu": lambda value: value < found.logical,
+        "cpuset": lambda value: value < (psutil.cpu_count() or 1),
+    }
+    return tuple(limit for limit in group.held if takes[limit.kind](limit.value))
+
+
+def _swap(root: Path) -> tuple[int, int]:
+    if meminfo := read(root / "proc/meminfo"):
+        return host.swap(meminfo)
     try:
-        nodes = list((root / "sys/class/kfd/kfd/topology/nodes").iterdir())
-    except OSError:
-        return False
-    return probes.kfd(read(node / "properties") for node in nodes) > 0
-
-
-def _cpu() -> tuple[str, frozenset[str]]:
-    if sys.platform == "darwin":
-        name = ask("sysctl", "-n", "machdep.cpu.brand_string").strip()
-        return name, probes.sysctl_features(ask("sysctl", "hw.optional"))
-    cpuinfo = read(Path("/proc/cpuinfo"))
-    return probes.cpu_model(cpuinfo) or platform.processor(), probes.cpu_features(cpuinfo)
+        told = psutil.swap_memory()
+    except (OSError, RuntimeError):
+        return 0, 0
+    return int(told.total), int(told.used)
 
 
 def available(root: Path = Path("/")) -> int:
     """Bytes this process could still take without hurting others; quick enough to ask often."""
     group = limits(root)
     free = int(psutil.virtual_memory().available)
-    return free if group.memory is None else max(0, min(free, group.memory - group.used))
+    return free if group.left is None else max(0, min(free, group.left))
 
 
-def detect() -> Machine:
-    """Ask once, at start. Takes up to some seconds when a driver's tool hangs."""
-    group = limits()
-    total = int(psutil.virtual_memory().total)
-    memory = min(total, group.memory or total)
-    physical, logical = cores(group.cpus)
-    name, features = _cpu()
-    return Machine(
+def detect(home: Path | None = None, root: Path = Path("/")) -> Machine:
+    """Ask everything once: some milliseconds without a GPU, mostly under a second with one, at most
+    about ten when a driver's tools hang. ``home``: the folder whose disk is looked at. Never raises.
+
+    The memory's bandwidth is not measured here: see ``speed``. ``root`` is for tests.
+    """
+    group, allowed = cgroups.limits(root), _affinity()
+    if group.cpuset:
+        allowed = allowed & frozenset(group.cpuset) if allowed else frozenset(group.cpuset)
+    cpuinfo = read(root / "proc/cpuinfo")
+    processor = _processor(root, cpuinfo, allowed or None)
+    found = processor.topology
+    installed = int(psutil.virtual_memory().total)
+    memory = min(installed, group.memory or installed)
+    share = math.ceil(group.cpus) if group.cpus else found.logical
+    swap_total, swap_used = _swap(root)
+    machine = Machine(
         os=platform.system().lower(),
         arch=platform.machine().lower(),
-        cpu=name,
-        physical_cores=physical,
-        logical_cores=logical,
-        features=tuple(sorted(features)),
+        cpu=processor.name,
+        physical_cores=max(1, min(found.physical, share)),
+        logical_cores=max(1, min(found.logical, share)),
+        features=tuple(sorted(processor.features)),
         memory_total=memory,
-        memory_available=min(available(), memory),
+        memory_available=min(available(root), memory),
         quota=group.cpus,
-        gpus=gpus(memory),
+        release=host.release(root),
+        kernel=platform.release(),
+        container=host.container(root),
+        virtual=host.virtual(root, cpuinfo),
+        sockets=found.sockets,
+        cores_installed=found.installed,
+        performance_cores=found.performance,
+        efficiency_cores=found.efficiency,
+        caches=found.caches,
+        nodes=host.nodes(root),
+        memory_installed=installed,
+        swap_total=swap_total,
+        swap_used=swap_used,
+        page_size=mmap.PAGESIZE,
+        huge_pages=host.huge_pages(root),
+        limits=_limited(group, found, installed),
+        one_each=found.one_each,
+        governor=host.governor(root),
     )
+    if home is not None:
+        machine = replace(machine, disk=disk(home, root))
+    return _with_gpus(machine, root)
 
 
-def disk_free(path: Path) -> int:
-    """Free bytes on the disk that a path is or will be on; 0 when that cannot be told."""
-    for folder in (path, *path.parents):
-        try:
-            return shutil.disk_usage(folder).free
-        except FileNotFoundError:
-            continue
-        except OSError:
-            return 0
-    return 0
+def _with_gpus(machine: Machine, root: Path) -> Machine:
+    try:
+        heard = gpus.find(machine.memory_total, machine.container, root)
+    except Exception as error:  # noqa: BLE001 - a tool's answer that we did not foresee must not stop a server
+        trouble = Trouble("gpu", f"looking for GPUs failed ({type(error).__name__})")
+        return replace(machine, troubles=(*machine.troubles, trouble))
+    return replace(machine, gpus=heard.gpus, troubles=(*machine.troubles, *heard.troubles))

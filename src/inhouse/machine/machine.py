@@ -101,7 +101,7 @@ class Bandwidth:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A way of asking that failed: ``source`` is the tool or library, ``why`` one sentence."""
+    """A way of asking that failed: ``source`` is the tool or library, ``why`` half a sentence."""
 
     source: str
     why: str
@@ -115,6 +115,7 @@ class Machine:
     have, ``memory_installed`` what the system has; ``cores_installed`` likewise. ``performance_cores`` and
     ``efficiency_cores`` divide ``physical_cores`` where they differ, else both are 0. ``container``:
     docker, podman, kubernetes, lxc, wsl ...; ``virtual``: kvm, vmware, xen ...; "" for none known.
+    ``one_each``: one logical CPU of each physical core of ours, the fastest kind first.
     ``governor``: how Linux sets the clock, only where it holds it down. ``troubles``: what could not be
     asked, and why.
     """
@@ -147,5 +148,6 @@ class Machine:
     limits: tuple[Limit, ...] = ()
     bandwidth: Bandwidth = field(default_factory=Bandwidth)
     disk: Disk = field(default_factory=Disk)
+    one_each: tuple[Count, ...] = ()
     governor: str = ""
     troubles: tuple[Trouble, ...] = ()

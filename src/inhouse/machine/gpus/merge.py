@@ -1,0 +1,65 @@
+"""One GPU told of by several witnesses is one GPU."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from ..machine import Gpu
+
+
+def merged(witnesses: Iterable[Sequence[Gpu]]) -> tuple[Gpu, ...]:
+    """All GPUs once. The best witness comes first: later ones only add what was not told."""
+    found: list[Gpu] = []
+    for gpus in witnesses:
+        known = len(found)
+        free = set(range(known))  # within one witness's answer no two are the same
+        for gpu in gpus:
+            index = next((n for n in sorted(free) if _certain(found[n], gpu)), None)
+            if index is None:
+                index = next((n for n in sorted(free) if _likely(found[n], gpu)), None)
+            if index is None:
+                found.append(gpu)
+            else:
+                free.discard(index)
+                found[index] = _joined(found[index], gpu)
+    return tuple(found)
+
+
+def _id(uuid: str) -> str:
+    return re.sub(r"[^0-9a-f]", "", uuid.lower().removeprefix("gpu-"))
+
+
+def _certain(one: Gpu, other: Gpu) -> bool:
+    if one.pci and other.pci:
+        return one.pci == other.pci
+    return bool(one.uuid and other.uuid) and _id(one.uuid) == _id(other.uuid)
+
+
+def _likely(one: Gpu, other: Gpu) -> bool:
+    """Same maker and model, where at least one of them tells no place."""
+    if one.vendor != other.vendor or (one.pci and other.pci):
+        return False
+    if one.device and other.device:
+        return one.device == other.device
+    names = [re.sub(r"\W+|\(.*?\)", " ", gpu.name.lower()).split() for gpu in (one, other)]
+    return not all(names) or set(names[0]) <= set(names[1]) or set(names[1]) <= set(names[0])
+
+
+def _joined(one: Gpu, other: Gpu) -> Gpu:
+    return replace(
+        one,
+        name=one.name or other.name,
+        memory=one.memory or other.memory,
+        free=one.free or other.free,
+        driver=one.driver or other.driver,
+        shared=one.shared or other.shared,
+        capability=one.capability or other.capability,
+        cuda=one.cuda or other.cuda,
+        uuid=one.uuid or other.uuid,
+        pci=one.pci or other.pci,
+        device=one.device or other.device,
+        backends=tuple(dict.fromkeys((*one.backends, *other.backends))),
+        told=tuple(dict.fromkeys((*one.told, *other.told))),
+    )
