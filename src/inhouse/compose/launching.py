@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import re
 import secrets
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
-from .. import server
+import psutil
+
+from .. import machine, server
 from ..config import Config
 from ..core.engine import Launch
-from ..core.errors import LoadFailed
+from ..core.errors import LoadFailed, OutOfMemory
 from ..core.models import Card
 from ..core.requests import LoadOptions
 from ..engines.engines import Engines
@@ -20,12 +27,29 @@ from ..store import Store
 from ..upstream import WorkerEngine
 from ..upstream.openai import OpenAIEngine
 
-SHARE = 0.8
+SHARE: Final = 0.8
 """Of the memory that was available at the start, what models may take unless the settings say."""
+
+RESERVE: Final = 256 * 2**20
+"""Bytes that a plan leaves to the machine, so that what was planned still fits when it is loaded."""
+
+SMALLER: Final = 0.7
+"""Of the memory of a plan that was too large, what the next one may take."""
+
+CAPPED: Final = 600.0
+"""Seconds for which a model that was too large is planned smaller from the start."""
+
+_NO_MEMORY: Final = re.compile(
+    r"SIGKILL|exit code 137|exit code -9\b|out of memory|std::bad_alloc|MemoryError|cannot allocate memory"
+    r"|(?:failed|unable) to allocate|OutOfMemory|not enough (?:memory|space)",
+    re.IGNORECASE,
+)
+"""What llama.cpp, ggml's backends, CUDA, Python and the kernel say, or how a process ends that the kernel
+killed for its memory."""
 
 
 class Launching:
-    """``sockets`` is a private folder for workers."""
+    """``sockets`` is a private folder for workers. ``held`` says how many bytes the workers have now."""
 
     def __init__(
         self, config: Config, machine: Machine, engines: Engines, store: Store, sockets: Path
@@ -35,25 +59,80 @@ class Launching:
         self._engines = engines
         self._store = store
         self._sockets = sockets
+        self._caps: dict[str, tuple[int, float]] = {}
+        self.held: Callable[[], int] = lambda: 0
 
     def memory(self) -> int:
         """Bytes that models may take."""
         return self._config.fleet.memory or int(self._machine.memory_available * SHARE)
 
+    def device_memory(self) -> int:
+        """Bytes that models may take on GPUs with memory of their own; 0 where none is known."""
+        return int(sum(gpu.free or gpu.memory for gpu in self._machine.gpus if not gpu.shared))
+
+    @staticmethod
+    def available(mapped: int = 0) -> int:
+        """Bytes that the machine has left for models if ``mapped`` bytes of files stay in memory, which
+        it counts as available itself outside of containers. Quick."""
+        left = int(psutil.virtual_memory().available) - mapped
+        return max(0, min(left, machine.available()))
+
     def launch(self, card: Card, options: LoadOptions) -> Launch:
         """How to start a worker for ``card``. Blocking. Raises BadRequest, OutOfMemory, LoadFailed."""
         if card.files:
             self._store.check(card)
-        return self._planned(card, options, self.memory())
+        there = self.available() + self.held() - RESERVE
+        room = min(self.memory(), there)
+        cap, since = self._caps.get(card.digest, (0, 0.0))
+        if not cap or time.monotonic() - since > CAPPED:
+            return self._planned(card, options, room)
+        launch = self._planned(card, options, min(room, cap))
+        return _noting(launch, "It is planned smaller than usual: it ran out of memory a short while ago.")
 
     def _planned(self, card: Card, options: LoadOptions, memory: int) -> Launch:
         room = Room(memory, self._machine.physical_cores, self._machine.gpus)
         address, secret = self._address()
-        return self._engines.of(card).launch(card, options, room=room, address=address, secret=secret)
+        recipe = self._engines.of(card, options)
+        return recipe.launch(card, options, room=room, address=address, secret=secret)
 
     def relaunch(self, card: Card, options: LoadOptions, failed: Launch, error: LoadFailed) -> Launch | None:
-        """What to try after ``failed`` did not become ready; None to give up. Blocking."""
-        return None
+        """What to try after ``failed`` did not become ready; None to give up. Blocking.
+
+        A plan that was too large is made smaller, a broken build is left for the next one. Raises
+        OutOfMemory with the numbers when nothing smaller fits.
+        """
+        if ran_out(error):
+            return self._smaller(card, options, failed)
+        if self._engines.fall_back(card, failed, error) is None:
+            return None
+        launch = self._planned(card, options, self.memory())
+        return _noting(launch, f"{_build(failed)} could not load it, {_build(launch)} does: {error.message}")
+
+    def _smaller(self, card: Card, options: LoadOptions, failed: Launch) -> Launch:
+        limit = int(failed.memory * SMALLER)
+        try:
+            launch = self._planned(card, dataclasses.replace(options, context_length=None), limit)
+        except OutOfMemory as error:
+            raise OutOfMemory(
+                f"The model ran out of memory while it loaded: {_mib(failed.memory)} MiB were planned,"
+                f" {_mib(self.available())} MiB are available now, and nothing smaller than"
+                f" {_mib(limit)} MiB can be planned.",
+                hint=f"See what would fit: inhouse plan {card.name}",
+                detail=error.message,
+            ) from error
+        if launch.memory >= failed.memory:
+            raise OutOfMemory(
+                f"The model ran out of memory while it loaded: {_mib(failed.memory)} MiB were planned,"
+                f" {_mib(self.available())} MiB are available now.",
+                hint=f"See what would fit: inhouse plan {card.name}",
+            )
+        self._caps[card.digest] = (limit, time.monotonic())
+        return _noting(
+            launch,
+            f"It ran out of memory with {failed.slots} slots of {failed.context_length} tokens"
+            f" ({_mib(failed.memory)} MiB), so it has {launch.slots} of {launch.context_length}"
+            f" ({_mib(launch.memory)} MiB).",
+        )
 
     def _address(self) -> tuple[str, str]:
         if sys.platform == "win32":
@@ -61,7 +140,3 @@ class Launching:
                 return f"127.0.0.1:{probe.getsockname()[1]}", secrets.token_hex(32)
         return str(self._sockets / f"{secrets.token_hex(6)}.sock"), ""
 
-    @staticmethod
-    def connect(card: Card, launch: Launch) -> WorkerEngine | OpenAIEngine:
-        """The engine that talks to a started worker."""
-        return OpenAIEngine(card, launch) if launch.wire == "openai" else WorkerEngine(card, launch)
