@@ -188,8 +188,5 @@ def _grammar(wanted: Format, takes: frozenset[str]) -> dict[str, Any]:
     assert grammar is not None  # noqa: S101  # asked before
     if grammar.kind == "regex" and "regex" in takes and "structured_outputs" not in takes:
         return {"regex": grammar.text}
-    kind = {"regex": "regex", "lark": "grammar"}.get(grammar.kind)
-    if kind is None:
-        need(frozenset(), grammar.kind, wanted.param, hint="Use a Lark grammar, a regex or a JSON Schema.")
     need(takes, "structured_outputs", wanted.param, hint="Use a JSON Schema, or another engine.")
-    return {"structured_outputs": {str(kind): grammar.text}}
+    return {"structured_outputs": {"regex" if grammar.kind == "regex" else "grammar": grammar.text}}

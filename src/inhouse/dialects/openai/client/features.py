@@ -39,7 +39,7 @@ FEATURES: Final[dict[str, str]] = {
     "repetition_penalty": "repetition_penalty",
     "repeat_penalty": "repeat_penalty, llama.cpp's name for it",
     "repeat_last_n": "repeat_last_n",
-    "structured_outputs": "structured_outputs with a Lark grammar or a regex (vLLM)",
+    "structured_outputs": "structured_outputs with a grammar (GBNF, Lark) or a regex (vLLM)",
     "regex": "regex (SGLang)",
     "chat_template_kwargs": "chat_template_kwargs, by which thinking is switched too",
     "continue_final_message": "continue_final_message: an assistant's message is continued",
