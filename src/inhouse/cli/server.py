@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..config import Config, listen
-from ..core.errors import Busy, InhouseError, ServerUnreachable
+from ..config.keys import api_keys
+from ..core.errors import BadRequest, Busy, InhouseError, ServerUnreachable
 from .client import Client, unreachable
 
 IDLE_EXIT = "10m"
@@ -121,7 +122,15 @@ def _client(config: Config, host: str, port: int, *, tls: bool = False) -> Clien
     everywhere = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 (not bound here)
     host = everywhere.get(host, host)
     token = _token(config.home, port) if _is_loopback(host) and not tls else ""
-    return Client(host, port, key=config.server.api_key, tls=tls, token=token)
+    return Client(host, port, key=_key(config), tls=tls, token=token)
+
+
+def _key(config: Config) -> str:
+    """The first of the keys, if they can be read here."""
+    try:
+        return next((key.secret for key in api_keys(config.server)), "")
+    except BadRequest:
+        return ""
 
 
 def _token(home: Path, port: int) -> str:

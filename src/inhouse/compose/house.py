@@ -23,6 +23,7 @@ from ..runtime import Runtime
 from ..server.guard import Guard
 from ..server.manage.templating import render_template
 from ..workshop import Workshop
+from .connecting import Connecting
 from .launching import Launching
 from .observing import Ears, kept
 
@@ -71,17 +72,24 @@ class House:
             build=self.engines.default.build,
         )
         self.launching = Launching(config, self._machine, self.engines, self.store, sockets)
+        self.connecting = Connecting(config, self.store)
+        self.launching.prefixes = self.connecting.root
         self.catalog = catalog.Catalog(self.store, self.engines.cards())
         self.archive = Archive(config.home / "kept", days=config.keep.days, most=config.keep.max)
         fleet = config.fleet
         self.fleet = Fleet(
-            launch=self.launching.launch,
+            launch=self.connecting.launching(self.launching.launch),
             relaunch=self.launching.relaunch,
-            connect=self.launching.connect,
+            connect=self.connecting.connect,
             settings=FleetSettings(
                 keep_alive=fleet.keep_alive,
                 max_loaded=fleet.max_loaded,
                 memory=self.launching.memory(),
+                device_memory=self.launching.device_memory(),
+                max_loads=fleet.max_loads,
+                key_concurrency=fleet.key_concurrency,
+                key_queue=fleet.key_queue,
+                model_concurrency=fleet.model_concurrency,
                 max_queue=fleet.max_queue,
                 queue_timeout=fleet.queue_timeout,
                 load_timeout=fleet.load_timeout,
@@ -89,7 +97,9 @@ class House:
                 log_dir=config.home / "logs",
             ),
             observer=self.ears,
+            available=self.launching.available,
         )
+        self.launching.taken = lambda: self.fleet.taken
         fetch = config.fetch
         self.attachments = Attachments(hosts=fetch.hosts, size=fetch.size, timeout=fetch.timeout)
         self.runtime = Runtime(
@@ -146,6 +156,7 @@ class House:
 
     def app(self, *, loopback: bool, activity: Activity) -> Guard:
         """The guarded ASGI application."""
+        keys = server.Keys.of(self.config.server)
         services = server.Services(
             config=self.config,
             runtime=self.runtime,
@@ -161,5 +172,7 @@ class House:
             journal=self.journal,
             traces=self.traces,
             token=self.token,
+            keys=keys,
         )
-        return Guard(server.App(services), self.config.server, loopback=loopback, touch=activity.touch)
+        app = server.App(services)
+        return Guard(app, self.config.server, loopback=loopback, touch=activity.touch, keys=keys)

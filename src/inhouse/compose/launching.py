@@ -22,6 +22,7 @@ from ..core.models import Card
 from ..core.requests import LoadOptions
 from ..engines.engines import Engines
 from ..engines.recipe import Room
+from ..fleet import Size
 from ..machine import Machine
 from ..store import Store
 from ..upstream import WorkerEngine
@@ -49,7 +50,7 @@ killed for its memory."""
 
 
 class Launching:
-    """``sockets`` is a private folder for workers. ``held`` says how many bytes the workers have now."""
+    """``sockets`` is a private folder for workers. ``taken`` says how much memory they have now."""
 
     def __init__(
         self, config: Config, machine: Machine, engines: Engines, store: Store, sockets: Path
@@ -60,7 +61,8 @@ class Launching:
         self._store = store
         self._sockets = sockets
         self._caps: dict[str, tuple[int, float]] = {}
-        self.held: Callable[[], int] = lambda: 0
+        self.taken: Callable[[], Size] = Size
+        self.prefixes = ""
 
     def memory(self) -> int:
         """Bytes that models may take."""
@@ -81,16 +83,20 @@ class Launching:
         """How to start a worker for ``card``. Blocking. Raises BadRequest, OutOfMemory, LoadFailed."""
         if card.files:
             self._store.check(card)
-        there = self.available() + self.held() - RESERVE
-        room = min(self.memory(), there)
+        room = min(self.memory(), self._there())
         cap, since = self._caps.get(card.digest, (0, 0.0))
         if not cap or time.monotonic() - since > CAPPED:
             return self._planned(card, options, room)
         launch = self._planned(card, options, min(room, cap))
         return _noting(launch, "It is planned smaller than usual: it ran out of memory a short while ago.")
 
+    def _there(self) -> int:
+        """Bytes that a model could have if no other was loaded."""
+        taken = self.taken()
+        return max(0, self.available(taken.mapped) + taken.resident - RESERVE)
+
     def _planned(self, card: Card, options: LoadOptions, memory: int) -> Launch:
-        room = Room(memory, self._machine.physical_cores, self._machine.gpus)
+        room = Room(memory, self._machine.physical_cores, self._machine.gpus, prefixes=self.prefixes)
         address, secret = self._address()
         recipe = self._engines.of(card, options)
         return recipe.launch(card, options, room=room, address=address, secret=secret)
@@ -105,13 +111,13 @@ class Launching:
             return self._smaller(card, options, failed)
         if self._engines.fall_back(card, failed, error) is None:
             return None
-        launch = self._planned(card, options, self.memory())
+        launch = self._planned(card, options, min(self.memory(), self._there()))
         return _noting(launch, f"{_build(failed)} could not load it, {_build(launch)} does: {error.message}")
 
     def _smaller(self, card: Card, options: LoadOptions, failed: Launch) -> Launch:
         limit = int(failed.memory * SMALLER)
         try:
-            launch = self._planned(card, dataclasses.replace(options, context_length=None), limit)
+            launch = self._planned(card, options, limit)
         except OutOfMemory as error:
             raise OutOfMemory(
                 f"The model ran out of memory while it loaded: {_mib(failed.memory)} MiB were planned,"
@@ -140,3 +146,24 @@ class Launching:
                 return f"127.0.0.1:{probe.getsockname()[1]}", secrets.token_hex(32)
         return str(self._sockets / f"{secrets.token_hex(6)}.sock"), ""
 
+    @staticmethod
+    def connect(card: Card, launch: Launch) -> WorkerEngine | OpenAIEngine:
+        """The engine that talks to a started worker."""
+        return OpenAIEngine(card, launch) if launch.wire == "openai" else WorkerEngine(card, launch)
+
+
+def ran_out(error: LoadFailed) -> bool:
+    """Did the load fail for want of memory, as far as its error and the worker's last words tell?"""
+    return bool(_NO_MEMORY.search(f"{error.message}\n{error.hint}\n{error.detail}"))
+
+
+def _noting(launch: Launch, notice: str) -> Launch:
+    return dataclasses.replace(launch, notices=(*launch.notices, notice))
+
+
+def _build(launch: Launch) -> str:
+    return " ".join(word for word in (launch.engine, launch.variant) if word)
+
+
+def _mib(size: int) -> int:
+    return -(-size // 2**20)

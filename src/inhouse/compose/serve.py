@@ -18,10 +18,12 @@ import filelock
 
 from .. import __version__, server
 from ..config import Config, listen
+from ..config.keys import api_keys
 from ..core.errors import Conflict, Forbidden
 from ..server import logs
 from .house import Activity, House
 from .observing import Diary
+from .preload import preload
 
 log = logging.getLogger("inhouse.server")
 
@@ -65,7 +67,7 @@ def private_folder(home: Path) -> Path:
 
 
 def _check_public(config: Config, host: str) -> None:
-    if server.is_loopback(host) or config.server.api_key or config.server.allow_public:
+    if server.is_loopback(host) or api_keys(config.server) or config.server.allow_public:
         return
     raise Forbidden(
         f"listening on {host} without a key would let anyone on the network use this server",
@@ -110,6 +112,9 @@ async def _serve(config: Config, house: House, sock: Any, left: list[str]) -> No
     tasks = []
     if config.server.idle_exit:
         tasks.append(asyncio.create_task(_end_when_idle(config.server.idle_exit, activity, running.stop)))
+    if config.fleet.preload:
+        loading = preload(house.runtime, house.journal, config.fleet.preload)
+        tasks.append(asyncio.create_task(loading))
     async with _announced(config, (host, port), house.token):
         log.info(
             "Inhouse %s listens on http://%s:%d", __version__, host if ":" not in host else f"[{host}]", port

@@ -19,7 +19,14 @@ class Server:
         "127.0.0.1:11435", "INHOUSE_HOST", "Address to listen on, and where the CLI looks.", str
     )
     api_key: str = setting(
-        "", "INHOUSE_API_KEY", "Key that every request must carry; empty: none.", str, secret=True
+        "",
+        "INHOUSE_API_KEY",
+        "Key that every request must carry, or several of them, comma-separated; empty: none.",
+        str,
+        secret=True,
+    )
+    api_keys_file: str = setting(
+        "", "INHOUSE_API_KEYS_FILE", "File of further keys, one name=key a line; # begins a comment.", str
     )
     allow_public: bool = setting(
         False, "INHOUSE_ALLOW_PUBLIC", "Allow listening beyond loopback without a key.", flag
@@ -56,6 +63,19 @@ class Fleet:
     max_loaded: int = setting(0, "INHOUSE_MAX_LOADED_MODELS", "Models loaded at once; 0: what fits.", whole)
     memory: int = setting(0, "INHOUSE_MEMORY", "Memory for models; 0: 80 % of what is available.", size)
     max_queue: int = setting(512, "INHOUSE_MAX_QUEUE", "Requests that may wait before 503.", whole)
+    max_loads: int = setting(2, "INHOUSE_MAX_LOADS", "Models that load at once; 0: no limit.", whole)
+    model_concurrency: int = setting(
+        0, "INHOUSE_MODEL_CONCURRENCY", "Requests that one model runs at once; 0: as many as slots.", whole
+    )
+    key_concurrency: int = setting(
+        0, "INHOUSE_KEY_CONCURRENCY", "Requests that one key may have running; 0: no limit.", whole
+    )
+    key_queue: int = setting(
+        0, "INHOUSE_KEY_QUEUE", "Requests of one key that may wait before 429; 0: no limit.", whole
+    )
+    preload: tuple[str, ...] = setting(
+        (), "INHOUSE_PRELOAD", "Models that are loaded when the server starts, comma-separated.", names
+    )
     queue_timeout: float = setting(
         600.0, "INHOUSE_QUEUE_TIMEOUT", "How long a request may wait for a slot.", duration
     )
@@ -88,6 +108,23 @@ class Engine:
     )
     kv_cache_type: str = setting(
         "f16", "INHOUSE_KV_CACHE_TYPE", "KV cache type: f16, q8_0 or q4_0.", one_of("f16", "q8_0", "q4_0")
+    )
+    speculative: str = setting(
+        "auto",
+        "INHOUSE_SPECULATIVE",
+        "How tokens are guessed ahead and then checked: auto, none, ngram (from the request's own text),"
+        " draft, mtp or another way of llama.cpp.",
+        one_of(
+            "auto",
+            "none",
+            "ngram",
+            "ngram-map-k",
+            "ngram-map-k4v",
+            "ngram-mod",
+            "ngram-cache",
+            "draft",
+            "mtp",
+        ),
     )
     prompt_cache: int = setting(
         256 * 2**20,

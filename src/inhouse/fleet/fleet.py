@@ -19,6 +19,7 @@ from ..core.models import Card
 from ..core.requests import Ask, LoadOptions
 from . import messages as m
 from . import telling
+from .footprint import Size
 from .keeper import Keeper
 from .lease import Lease, Place, own
 from .report import FleetSettings, Loaded, Observer, Silence, loaded
@@ -137,14 +138,10 @@ class Fleet:
             if variant.worker is not None
         ]
 
-    def held(self) -> int:
-        """Bytes of main memory that the workers have, as measured last."""
-        return sum(variant.worker.resident for variant in self._variants if variant.worker is not None)
-
     @property
-    def mapped(self) -> int:
-        """Those of them that are pages of files."""
-        return self._keeper.mapped
+    def taken(self) -> Size:
+        """Main memory that all workers have, as measured last."""
+        return self._keeper.taken
 
     async def stop(self, card: Card, *, wait: float = 5.0) -> bool:
         """Unload a model once its running requests end; False if it was not loaded.
@@ -232,7 +229,7 @@ class Fleet:
         fresh = isinstance(event, m.Stopped | m.Died | m.LoadFailed)
         if self._available is not None and (fresh or now - self._asked_at > STALE):
             self._asked_at = now
-            self._scheduler.step(m.Free(self._available(self.mapped)), now)
+            self._scheduler.step(m.Free(self._available(self.taken.mapped)), now)
 
     def _chronicle(self, event: m.Event, now: float) -> None:
         """Who had to go is gone: part of the story of the model it went for."""

@@ -50,7 +50,7 @@ class Keeper:
         self._settings, self._observer = settings, observer
         self._tell, self._asker = tell, asker
         self.footprints = Footprints()
-        self.mapped = 0
+        self.taken = Size()
         self.tasks: set[asyncio.Task[None]] = set()
         self._lives: dict[Worker, Variant] = {}
         self._failed: dict[str, InhouseError] = {}
@@ -193,7 +193,7 @@ class Keeper:
             self._look.clear()
             pids = {worker.pid: worker for worker in self._lives if worker.pid is not None}
             sizes = await asyncio.to_thread(measure, list(pids))
-            self.mapped = sum(size.mapped for size in sizes.values())
+            self.taken = sum(sizes.values(), Size())
             for pid, size in sizes.items():
                 if pids[pid] in self._lives:
                     self._seen(pids[pid], self._lives[pids[pid]], size)
@@ -201,7 +201,7 @@ class Keeper:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._look.wait()
-        self.mapped = 0
+        self.taken = Size()
 
     def _seen(self, worker: Worker, variant: Variant, size: Size) -> None:
         """A worker's memory, and what it needs in all: the most it ever had, or what it still may take."""

@@ -63,7 +63,11 @@ class Variant:
             (wish.threads, own.threads),
             (wish.use_mmap, own.use_mmap),
         )
-        return all(wanted is None or wanted == given for wanted, given in pairs)
+        return self.enforces(wish) and all(wanted is None or wanted == given for wanted, given in pairs)
+
+    def enforces(self, wish: LoadOptions) -> bool:
+        """Has its engine the grammar that the wish needs?"""
+        return not wish.grammar or wish.grammar in self.launch.grammars
 
     def serves(self, wish: LoadOptions, planned: Launch | None = None) -> bool:
         """Can a request with this (normal) wish run here without a reload?
@@ -122,7 +126,8 @@ class Variants:
             return found, ""
         present = next((v for v in self if v.key.digest == card.digest and v.worker is not None), None)
         growing = present is not None and launch.context_length > present.launch.context_length
-        if present is not None and not growing and not self._wishes.may_reload(card.digest, now):
+        keeps = present is not None and not growing and present.enforces(wish)
+        if present is not None and keeps and not self._wishes.may_reload(card.digest, now):
             return present, _KEPT
         wish, launch = await self._largest(card, wish, launch, growing=growing)
         if (found := self._match(card, wish, launch)) is not None:

@@ -7,11 +7,11 @@ A browser page of a foreign origin gets 403 and no CORS header.
 from __future__ import annotations
 
 import contextvars
+import dataclasses
 import fnmatch
-import hashlib
-import hmac
 import ipaddress
 import logging
+import math
 import re
 import secrets
 import socket
@@ -20,8 +20,10 @@ from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from ..config import Server as Settings
+from ..config import duration
 from ..core.requests import Caller
 from .answers import HttpError, Info, Receive, Scope, Send, header, refuse, whole
+from .keys import Keys, tenant_of
 
 log = logging.getLogger("inhouse.access")
 request_id: contextvars.ContextVar[str] = contextvars.ContextVar("request_id", default="-")
@@ -36,6 +38,7 @@ _BINARY = ("application/octet-stream", "application/x-tar")
 _FORMS = "/v1/files"  # multipart, as OpenAI's clients send files
 _ALLOWED_HEADERS = (
     b"authorization, content-type, user-agent, accept, x-requested-with, x-api-key, x-request-id,"
+    b" x-request-timeout,"
     b" anthropic-version, anthropic-beta, anthropic-dangerous-direct-browser-access, openai-beta,"
     b" openai-organization, openai-project, x-stainless-arch, x-stainless-lang, x-stainless-os,"
     b" x-stainless-package-version, x-stainless-runtime, x-stainless-runtime-version,"
@@ -59,16 +62,23 @@ def local_name(host: str) -> bool:
 
 
 class Guard:
-    """Wraps the application. ``loopback`` says that the server listens on loopback only."""
+    """Wraps the application. ``loopback`` says that the server listens on loopback only; ``keys`` are those
+    of the settings."""
 
     def __init__(
-        self, app: Endpoint, settings: Settings, *, loopback: bool, touch: Callable[[int], None]
+        self,
+        app: Endpoint,
+        settings: Settings,
+        *,
+        loopback: bool,
+        touch: Callable[[int], None],
+        keys: Keys | None = None,
     ) -> None:
         self._app = app
         self._settings = settings
         self._loopback = loopback
         self._touch = touch
-        self._key = hashlib.sha256(settings.api_key.encode()).digest() if settings.api_key else None
+        self._keys = Keys.of(settings) if keys is None else keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -113,6 +123,8 @@ class Guard:
             await self._preflight(scope, send)
             return
         self._check_key(scope)
+        info: Info = scope["inhouse"]
+        info.caller = dataclasses.replace(info.caller, deadline=_deadline(scope))
         self._check_type(scope, origin)
         await self._app(scope, receive, send)
 
@@ -121,7 +133,7 @@ class Guard:
         scheme, _, value = key.partition(" ")
         key = value.strip() if scheme.lower() == "bearer" else key  # one key is one tenant, however sent
         if key:
-            return hashlib.sha256(key.encode("latin-1", "replace")).hexdigest()[:16]
+            return tenant_of(key)
         return scope["client"][0] if scope.get("client") else ""
 
     def _check_host(self, scope: Scope) -> None:
@@ -169,13 +181,12 @@ class Guard:
         await whole(scope, send, b"", status=204, headers=headers)
 
     def _check_key(self, scope: Scope) -> None:
-        if self._key is None or scope["path"] in _OPEN:
+        if not self._keys or scope["path"] in _OPEN:
             return
         bearer = header(scope, b"authorization") or ""
         scheme, _, value = bearer.partition(" ")
         given = value.strip() if scheme.lower() == "bearer" else header(scope, b"x-api-key") or ""
-        digest = hashlib.sha256(given.encode("latin-1", "replace")).digest()
-        if not hmac.compare_digest(digest, self._key):
+        if not self._keys.admits(given):
             raise HttpError(
                 401,
                 "A valid API key is needed: send it as 'Authorization: Bearer KEY'.",
@@ -198,6 +209,20 @@ class Guard:
         ):
             return
         raise HttpError(415, "Send the body as application/json.")
+
+
+def _deadline(scope: Scope) -> float | None:
+    """When the caller will have lost interest, by ``time.monotonic``; None where no header says."""
+    text = header(scope, b"x-request-timeout")
+    if text is None:
+        return None
+    try:
+        seconds = duration(text.strip())
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise HttpError(400, "The header x-request-timeout must be a time above zero like 30, 500ms or 2m.")
+    return time.monotonic() + seconds
 
 
 def _shown(path: str) -> str:

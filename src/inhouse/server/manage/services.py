@@ -17,6 +17,7 @@ from ...runtime import Runtime
 from ...store import Store
 from ..answers import Scope, header
 from ..kept.background import Background
+from ..keys import Keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Services:
     ``routes`` is the table the reference is made from. ``token``: whoever sends it in the header
     ``x-inhouse-local`` has read a file that only this server's user can read. ``archive``: what clients
     asked us to keep; ``background``: the responses that run on without a client; ``journal``: what
-    happened and why; ``traces``: the ways of single requests.
+    happened and why; ``traces``: the ways of single requests; ``keys``: those that are let in.
     """
 
     config: Config
@@ -43,6 +44,7 @@ class Services:
     traces: Traces
     routes: tuple[Any, ...] = ()
     token: str = ""
+    keys: Keys = field(default_factory=Keys)
     background: Background = field(default_factory=Background)
 
     def trusts(self, scope: Scope) -> bool:

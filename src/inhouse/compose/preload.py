@@ -1,0 +1,31 @@
+"""Loads models when the server starts, so that nobody has to wait for them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from ..core.errors import InhouseError
+from ..core.journal import Record
+from ..core.requests import Caller, Load
+from ..journal import Journal
+from ..runtime import Runtime
+
+log = logging.getLogger("inhouse.server")
+
+
+async def preload(runtime: Runtime, journal: Journal, names: Iterable[str]) -> None:
+    """Load every one of ``names``; what fails is logged and written down, and the others load."""
+    await asyncio.gather(*(_load(runtime, journal, name, number) for number, name in enumerate(names, 1)))
+
+
+async def _load(runtime: Runtime, journal: Journal, name: str, number: int) -> None:
+    caller = Caller(f"preload-{number}", endpoint="INHOUSE_PRELOAD")
+    try:
+        async for _ in runtime.run(Load(model=name), caller):
+            pass
+    except InhouseError as error:
+        log.warning("could not load %s at the start: %s", name, error.message)
+        cause = f"It could not be loaded at the start: {error.message}"
+        journal.write(Record("load_failed", name, cause, error.hint, caller.request_id))
