@@ -1,0 +1,47 @@
+"""What talks to a started worker, and where the prompts of workers are saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..config import Config
+from ..core.engine import Launch
+from ..core.models import Card
+from ..core.requests import LoadOptions
+from ..engines.prefixes import model_part
+from ..store import Store
+from ..upstream import Rules, Shelf, WorkerEngine
+from ..upstream.openai import OpenAIEngine
+
+Plan = Callable[[Card, LoadOptions], Launch]
+
+
+class Connecting:
+    """``root`` is the folder of saved prompts, "" where none are to be saved."""
+
+    def __init__(self, config: Config, store: Store) -> None:
+        engine = config.engine
+        self._store = store
+        self.shelf = Shelf(config.home / "prefixes", engine.prefix_cache)
+        self._rules = Rules(minimum=engine.prefix_tokens, sharing=engine.prompt_sharing)
+        self.root = str(self.shelf.root) if engine.prefix_cache else ""
+
+    def connect(self, card: Card, launch: Launch) -> WorkerEngine | OpenAIEngine:
+        """The engine that talks to a started worker."""
+        if launch.wire == "openai":
+            return OpenAIEngine(card, launch)
+        return WorkerEngine(card, launch, shelf=self.shelf, rules=self._rules)
+
+    def launching(self, launch: Plan) -> Plan:
+        """``launch`` after a look at what is saved: blocking, as it is itself."""
+
+        def swept(card: Card, options: LoadOptions) -> Launch:
+            self.sweep()
+            return launch(card, options)
+
+        return swept
+
+    def sweep(self) -> None:
+        """Forget the saved prompts of models that are gone; all, if none are to be saved. Blocking."""
+        cards = self._store.cards() if self.root else ()
+        self.shelf.sweep(model_part(card.weights_digest) for card in cards)
