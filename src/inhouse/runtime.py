@@ -86,6 +86,7 @@ class Runtime:
             return
         async with self.lease(card, _ask(request, caller)) as lease:
             entry.steps += lease.steps
+            entry.by(lease.launch)
             finished = False
             async with aclosing(lease.run(request)) as events:
                 async for event in events:

@@ -38,11 +38,33 @@ def test_list_takes_a_prefix_and_gives_json(api: Api, invoke: Invoke) -> None:
 def test_ps_tells_where_how_long_and_how_busy(api: Api, invoke: Invoke) -> None:
     api.routes["/api/ps"] = {"models": [RUNNING]}
     head, row = invoke("ps").out.splitlines()
-    assert head.split()[-3:] == ["SLOTS", "WAITING", "ENGINE"]
-    assert row.split("    ", 3)[3] == "100% CPU     8192       Forever    1/4      2          b1"
+    assert head.split()[-4:] == ["SLOTS", "WAITING", "TOK/S", "ENGINE"]
+    assert row.split("    ", 3)[3] == "100% CPU     8192       Forever    1/4      2          0        b1"
     assert json.loads(invoke("ps", "--json").out) == [RUNNING]
     api.routes["/api/ps"] = {"models": [RUNNING | {"state": "loading", "slots": 0}]}
     assert "    Loading...    -    " in invoke("ps").out
+
+
+def test_ps_tells_how_fast_by_what_for_whom_and_what_to_know(api: Api, invoke: Invoke) -> None:
+    told = {
+        "tokens_per_second": 41.6,
+        "speculative": "ngram",
+        "size": 100 * 10**6,
+        "size_vram": 60 * 10**6,
+        "waiting_by": {"bob": 1, "others": 2, "al\x1bice": 3},
+        "notices": ["It ran out of memory."],
+    }
+    api.routes["/api/ps"] = {"models": [RUNNING | told]}
+    _, row, *notes = invoke("ps").out.splitlines()
+    assert " 40%/60% CPU/GPU " in row
+    assert row.endswith("    42       b1 ngram")
+    assert notes == [
+        f"{RUNNING['name']}: It ran out of memory.",
+        f"{RUNNING['name']}: waiting: alice 3, bob 1, others 2",
+    ]
+    api.routes["/api/ps"] = {"models": [RUNNING | {"busy": 0, "waiting_by": {"others": 2}}]}
+    _, row = invoke("ps").out.splitlines()
+    assert row.endswith("    -        b1")
 
 
 def test_ps_and_stop_start_no_server(home: Any, invoke: Invoke) -> None:

@@ -90,11 +90,12 @@ def processor(size: int, on_gpu: int) -> str:
 
 
 def running(entries: Sequence[Json], now: datetime) -> str:
-    """The table of ``inhouse ps``: Ollama's columns, then slots in use, who waits, and by what it runs."""
-    rows = []
+    """The table of ``inhouse ps``: Ollama's columns, then slots in use, who waits, how fast it answers and by
+    what it runs; below it what is worth knowing of each."""
+    rows, notes = [], []
     for m in entries:
         size = int(m.get("size") or 0)
-        engine = str(m.get("build") or m.get("engine") or "")
+        engine = " ".join(str(m.get(part) or "") for part in ("build", "speculative")).strip()
         state = str(m.get("state") or "")
         rows.append(
             (
@@ -108,11 +109,22 @@ def running(entries: Sequence[Json], now: datetime) -> str:
                 else f"{state.capitalize()}...",
                 f"{m.get('busy', 0)}/{m['slots']}" if m.get("slots") else "-",
                 str(m.get("waiting", 0)),
-                engine or "-",
+                f"{float(m.get('tokens_per_second') or 0):.0f}" if m.get("busy") else "-",
+                engine or str(m.get("engine") or "-"),
             )
         )
-    header = ("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL", "SLOTS", "WAITING", "ENGINE")
-    return output.table(header, rows)
+        notes += [f"{m.get('name')}: {text}" for text in m.get("notices") or []]
+        if by := _names(m.get("waiting_by") or {}):
+            notes.append(f"{m.get('name')}: waiting: {by}")
+    header = ("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL", "SLOTS", "WAITING", "TOK/S", "ENGINE")
+    return "\n".join([output.table(header, rows), *map(output.clean, notes)])
+
+
+def _names(waiting: Mapping[str, Any]) -> str:
+    """``alice 3, others 1``; "" where no key has a name."""
+    if set(waiting) <= {"others"}:
+        return ""
+    return ", ".join(f"{name} {count}" for name, count in sorted(waiting.items()))
 
 
 Rows = Sequence[Sequence[str]]

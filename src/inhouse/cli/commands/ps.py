@@ -26,7 +26,8 @@ from ..base import HELP, Command, complete_model, json_option
 def command(prefix: str, as_json: bool) -> None:
     """Show the models that are loaded and how busy they are.
 
-    SLOTS are the requests that run and that could run at once; WAITING are those in the queue.
+    SLOTS are the requests that run and that could run at once; WAITING are those in the queue. TOK/S
+    are the tokens that all of them together made a second lately. SIZE is measured.
     No server is started to say that nothing is loaded.
     """
     client = server.find(config.load(os.environ))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from ...dialects import ollama
 from ...fleet import Loaded
 from .. import answers
 from ..answers import Receive, Scope, Send
+from ..keys import Keys
 
 if TYPE_CHECKING:
     from .services import Services
@@ -19,24 +21,36 @@ if TYPE_CHECKING:
 
 async def ps(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
     now = datetime.now(UTC)
-    shown = [_shown(one, now) for one in services.fleet.loaded()]
+    shown = [_shown(one, now, services.keys) for one in services.fleet.loaded()]
     await answers.whole(scope, send, ollama.render_ps(shown))
 
 
-def _shown(one: Loaded, now: datetime) -> ollama.Loaded:
+def _shown(one: Loaded, now: datetime, keys: Keys) -> ollama.Loaded:
+    """As Ollama tells it, ``size`` with what lies on GPUs, and ours: ``tokens_per_second`` over the last
+    five seconds, ``waiting_by`` the names of the keys that have names."""
+    waiting_by: Counter[str] = Counter()
+    for tenant, count in one.queued.items():
+        waiting_by[keys.name(tenant) or "others"] += count
     return ollama.Loaded(
         card=one.card,
         expires_at=None if math.isinf(one.expires_in) else now + timedelta(seconds=one.expires_in),
-        size=one.memory,
-        size_vram=0,
+        size=one.memory + one.device_memory,
+        size_vram=one.device_memory,
         context_length=one.context_length,
         extra={
             "slots": one.slots,
             "busy": one.busy,
             "waiting": one.waiting,
+            "waiting_by": dict(waiting_by),
+            "tokens_per_second": round(one.rate, 1),
             "state": one.state,
             "engine": one.engine,
+            "variant": one.variant,
             "build": one.build,
+            "speculative": one.speculative,
+            "planned_memory": one.planned_memory,
+            "load_seconds": None if one.load_seconds is None else round(one.load_seconds, 3),
+            "notices": list(one.notices),
         },
     )
 
