@@ -23,6 +23,7 @@ class Settings:
     kv_cache_type: str = "f16"
     prompt_cache: int = 0
     prompt_sharing: str = "memory"
+    speculative: str = "auto"
     fake: str = ""
 
 

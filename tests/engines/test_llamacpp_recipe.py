@@ -47,6 +47,7 @@ HELP = """
 -ngl, --gpu-layers, --n-gpu-layers N
 -ctk, --cache-type-k TYPE  -ctv, --cache-type-v TYPE
 -m, --model FNAME  --host HOST  IP or UNIX socket paths ending in .sock  --port PORT
+--flash-attn [on|off|auto] --spec-ngram-simple-size-n N --spec-ngram-simple-size-m N --spec-ngram-simple-min-hits N
 -np, --parallel N  --pooling {none,mean}  -lm, --load-mode MODE -cram, --cache-ram N
 --lora FNAME  --lora-scaled FNAME:SCALE,...  -mm, --mmproj FILE  --mmproj-offload, --no-mmproj-offload
 --chat-template-file FILE  --spec-draft-model, -md, --model-draft FNAME  --spec-type none,draft-simple
@@ -66,6 +67,7 @@ class Settings:
     kv_cache_type: str = "f16"
     prompt_cache: int = 0
     prompt_sharing: str = "memory"
+    speculative: str = "auto"
     fake: str = ""
 
 
@@ -103,8 +105,12 @@ def test_the_wheel_is_started_by_our_worker_with_a_whole_order() -> None:
         "adapters": [],
         "projector": "",
         "draft": "",
-        "draft_tokens": 4,
+        "draft_tokens": 0,
         "template": "",
+        "flash_attention": None,
+        "guess": ["ngram-simple"],
+        "guess_fields": {"ngram_simple": {"size_n": 8, "size_m": 16, "min_hits": 1}},
+        "logical_batch": 17 * found.slots,
         "prefixes": "",
     }
 
@@ -336,7 +342,7 @@ def test_awkward_adapter_paths_are_quoted_or_refused() -> None:
 
 def test_older_flags_are_used_where_newer_ones_are_missing() -> None:
     known = frozenset({"--model", "--host", "--port", "--no-webui", "--embedding", "--no-mmap"})
-    told = order(launch(options=LoadOptions(use_mmap=False))) | {
+    told = order(launch(options=LoadOptions(use_mmap=False), speculative="none")) | {
         "address": "127.0.0.1:5001",
         "secret": "hush",
     }

@@ -111,6 +111,7 @@ class Tuning:
 
     ``context_length`` tokens per slot, ``keep_alive`` seconds (``inf``: for ever), ``gpu_layers`` -1 is
     all. ``kv_cache_type``: f16, q8_0 or q4_0. ``engine``: a name as in the setting ``engine.kind``.
+    ``speculative``: how tokens are guessed, as in the setting ``engine.speculative``.
     """
 
     engine: str = ""
@@ -119,6 +120,7 @@ class Tuning:
     threads: int | None = None
     gpu_layers: int | None = None
     kv_cache_type: str = ""
+    speculative: str = ""
     keep_alive: float | None = None
 
 

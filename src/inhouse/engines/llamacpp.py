@@ -17,7 +17,7 @@ from ..core.errors import BadRequest
 from ..core.models import Card
 from ..core.requests import LoadOptions
 from ..machine import fit
-from . import native, prefixes
+from . import native, prefixes, speculation
 from .child import scrubbed
 from .recipe import Availability, Room, Settings, check_engine
 
@@ -103,12 +103,13 @@ class LlamaCpp:
         _check_format(card)
         check_engine(card, self._found.name)
         settings, tuning = self._settings, card.tuning
-        kv_type = tuning.kv_cache_type or settings.kv_cache_type
+        tuned = room.tuned
+        kv_type = tuning.kv_cache_type or tuned.kv_cache_type or settings.kv_cache_type
         plan = fit.plan(
             card,
             memory=room.memory,
             wanted_context=options.context_length or tuning.context_length or settings.context_length,
-            wanted_slots=tuning.slots or settings.slots,
+            wanted_slots=tuning.slots or settings.slots or tuned.slots or 0,
             load=load_of(card, kv_type, _batch(card, options, room)),
         )
         cache = _prompt_cache(card, settings, room.memory - plan.memory)
@@ -118,15 +119,18 @@ class LlamaCpp:
             "secret": secret,
             "slots": plan.slots,
             "context_length": _engine_context(card, plan.context_length),
-            "threads": options.threads or tuning.threads or settings.threads or room.cores,
+            "threads": options.threads or tuning.threads or settings.threads or tuned.threads or room.cores,
             "kv_cache_type": kv_type,
+            "flash_attention": tuned.flash_attention,
             "gpu_layers": next((n for n in (options.gpu_layers, tuning.gpu_layers) if n is not None), -1),
-            "mmap": options.use_mmap is not False,
+            "mmap": (tuned.mmap if options.use_mmap is None else options.use_mmap) is not False,
             # The plan is an estimate: the limit only stops what runs away. The wheel computes on the CPU.
             "memory_limit": 2 * plan.memory + cache + RUNAWAY,
             "cache_ram_mib": cache // _MIB,
         }
         order |= _compute(card, options, room, plan.context_length) | _parts(card)
+        choice, notices = self._guesses(card, room)
+        order |= choice.order(plan.slots)
         order["prefixes"] = saved = self._prefixes(room.prefixes, card, order)
         worker = "native" if self._found.name == "native" else "llamacpp"
         if worker == "native":
@@ -141,11 +145,31 @@ class LlamaCpp:
             slots=plan.slots,
             context_length=plan.context_length,
             memory=plan.memory + cache,
+            growth=cache,
             build=self.build,
             grammars=self.grammars,
             adapters=tuple(file.digest for file in card.of_role("adapter")),
             prefixes=saved,
+            speculative=choice.mode,
+            notices=notices,
         )
+
+    def _guesses(self, card: Card, room: Room) -> tuple[speculation.Choice, tuple[str, ...]]:
+        """How tokens are guessed, and what a person should know of that."""
+        found, tuned = self._found, room.tuned
+        parts = _parts(card)
+        choice = speculation.choose(
+            card,
+            self._settings.speculative,
+            own=card.tuning.speculative,
+            tuned=tuned.speculative,
+            draft=parts["draft"] or room.draft,
+            tokens=tuned.draft_tokens or parts["draft_tokens"],
+        )
+        if found.name != "native":
+            return choice, ()
+        asked = bool(card.tuning.speculative) or self._settings.speculative != speculation.AUTO
+        return speculation.within(choice, native.known_flags(Path(found.path)), asked=asked)
 
     def _prefixes(self, root: str, card: Card, order: Mapping[str, Any]) -> str:
         """The folder of saved prompts; "" where this build can save none."""
@@ -199,7 +223,7 @@ def _engine_context(card: Card, context_length: int) -> int:
 
 
 def _batch(card: Card, options: LoadOptions, room: Room) -> int:
-    batch = min(max(options.batch or batch_size(card, room), 32), 4096)
+    batch = min(max(options.batch or room.tuned.batch or batch_size(card, room), 32), 4096)
     return max(batch, IMAGE_BATCH) if card.of_role("projector") else batch
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import LoadFailed
+from . import speculation
 from .recipe import Availability
 from .workers.native import TEMPLATE_FLAG
 
@@ -107,7 +108,7 @@ def arguments(order: Mapping[str, Any], known: frozenset[str]) -> list[str]:
         ("--parallel", str(order["slots"])),
         ("--threads", str(order["threads"])),
         ("--threads-batch", str(order["threads"])),
-        ("--batch-size", str(order["batch"])),
+        ("--batch-size", str(max(order["batch"], order["logical_batch"]))),
         ("--ubatch-size", str(order["batch"])),
         ("--cache-type-k", order["kv_cache_type"]),
         ("--cache-type-v", order["kv_cache_type"]),
@@ -115,6 +116,7 @@ def arguments(order: Mapping[str, Any], known: frozenset[str]) -> list[str]:
         ("--pooling", order["pooling"] or None),
         ("--load-mode", None if order["mmap"] else "none"),
         ("--cache-ram", str(order["cache_ram_mib"])),
+        ("--flash-attn", {None: None, True: "on", False: "off"}[order["flash_attention"]]),
         (SAVES, order.get("prefixes") or None),
     ]
     switches = list(_SWITCHES)
@@ -128,7 +130,8 @@ def arguments(order: Mapping[str, Any], known: frozenset[str]) -> list[str]:
             out += [name, value]
     for names in switches:
         out += [name for name in names if name in known][:1]
-    return out + _parts(order, known)
+    parts = _parts(order, known)
+    return out + speculation.arguments(order, known) + parts
 
 
 def _parts(order: Mapping[str, Any], known: frozenset[str]) -> list[str]:

@@ -17,7 +17,8 @@ class Tuned:
     """What measuring found best for one model, engine build and machine; None or "" leave it to the recipe.
 
     ``batch`` prompt tokens computed in one go; ``speculative``: how tokens are guessed (none, draft, ngram
-    ... as the recipe names them), ``draft_tokens`` guesses in one go.
+    ... as the recipe names them), ``draft_tokens`` guesses in one go, ``draft`` the digest of the weights of
+    another stored model that makes them.
     """
 
     threads: int | None = None
@@ -28,18 +29,21 @@ class Tuned:
     mmap: bool | None = None
     speculative: str = ""
     draft_tokens: int | None = None
+    draft: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
     """What a worker may use: bytes of memory, physical cores, GPUs, and how it is best set up there.
-    ``prefixes`` is the folder for saved prompts, "" for none."""
+    ``prefixes`` is the folder for saved prompts, "" for none, ``draft`` the path of the weights of a small
+    model that may guess tokens for this one."""
 
     memory: int
     cores: int
     gpus: tuple[Gpu, ...] = ()
     tuned: Tuned = field(default_factory=Tuned)
     prefixes: str = ""
+    draft: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,8 @@ class Settings(Protocol):
     def kv_cache_type(self) -> str: ...
     @property
     def prompt_cache(self) -> int: ...
+    @property
+    def speculative(self) -> str: ...
     @property
     def prompt_sharing(self) -> str: ...
     @property

@@ -13,6 +13,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from inhouse.engines import speculation
 from inhouse.engines.workers import guard
 
 
@@ -32,7 +33,8 @@ def parameters(order: Mapping[str, Any], engine: Any) -> Any:
     params.n_ctx = order["context_length"] * order["slots"]
     params.kv_unified = False
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = order["threads"]
-    params.n_batch = params.n_ubatch = order["batch"]
+    params.n_ubatch = order["batch"]
+    params.n_batch = max(order["batch"], order["logical_batch"])
     cache = getattr(engine.ggml_type, f"GGML_TYPE_{order['kv_cache_type'].upper()}")
     params.cache_type_k = params.cache_type_v = cache
     params.n_gpu_layers = order["gpu_layers"]
@@ -47,6 +49,9 @@ def parameters(order: Mapping[str, Any], engine: Any) -> Any:
     params.cache_ram_mib = order["cache_ram_mib"]  # as much as the plan has counted
     params.cache_idle_slots = False  # a prompt is kept when it loses its slot, not copied at every request
     params.offline = True
+    if (flash := order["flash_attention"]) is not None:
+        kind = f"LLAMA_FLASH_ATTN_TYPE_{'ENABLED' if flash else 'DISABLED'}"
+        params.flash_attn_type = getattr(engine.llama_flash_attn_type, kind)
     if order["prefixes"]:
         params.slot_save_path = os.path.join(order["prefixes"], "")
     _add_parts(params, order, engine)
@@ -61,11 +66,10 @@ def _add_parts(params: Any, order: Mapping[str, Any], engine: Any) -> None:
         params.mmproj_use_gpu = order["gpu_layers"] != 0
     if order["template"]:
         params.chat_template = order["template"]
+    speculation.set_parameters(params.speculative, order, engine.common_speculative_type)
     if order["draft"]:
-        params.speculative.types = [engine.common_speculative_type.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
         draft = params.speculative.draft
         draft.mparams.path = order["draft"]
-        draft.n_max = order["draft_tokens"]
         draft.n_gpu_layers = order["gpu_layers"]
         draft.cpuparams.n_threads = draft.cpuparams_batch.n_threads = order["threads"]
         draft.cache_type_k = draft.cache_type_v = params.cache_type_k
