@@ -49,6 +49,7 @@ def rendering(chat: Chat, *, pieces: bool = False) -> Render:
         load=chat.load,
         keep_alive=chat.keep_alive,
         priority=chat.priority,
+        adapters=chat.adapters,
         chat=chat,
         pieces=pieces,
     )

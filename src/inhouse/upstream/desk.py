@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from ..core.engine import Launch
-from ..core.errors import InhouseError, WorkerDied
+from ..core.errors import EngineError, InhouseError, WorkerDied
 from ..core.requests import Common
 from ..core.usage import Step
 from ..dialects.llamaserver import Tally
@@ -95,8 +95,13 @@ class Desk:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def terms(self, request: Common) -> Terms:
-        """The terms of a request. Its adapters are among the worker's."""
+        """The terms of a request. Raises EngineError if the worker lacks one of its adapters."""
         wanted = dict(request.adapters)
+        if not wanted.keys() <= set(self._launch.adapters):
+            raise EngineError(
+                "The model's worker does not have the adapter that is asked for.",
+                hint="Stop the model and try again: it is loaded with all adapters that there are.",
+            )
         scales = tuple(wanted.get(digest, 0.0) for digest in self._launch.adapters)
         return Terms(request.tenant, scales, request.pin is not None)
 

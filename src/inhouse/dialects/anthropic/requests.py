@@ -8,6 +8,7 @@ from ...core.errors import BadRequest
 from ...core.json import parse
 from ...core.messages import Sampling
 from ...core.requests import Chat
+from ..adapters import read_adapters
 from ..codec import Decoded, Encoder, rendering
 from ..fields import INT32_MAX, Fields, check_text, missing, wrong_value
 from .caching import Pins
@@ -91,6 +92,7 @@ def _chat(fields: Fields, model: str, sampling: Sampling) -> tuple[Chat, Head]:
     chat = Chat(
         model=model,
         keep_alive=fields.duration("keep_alive"),
+        adapters=read_adapters(fields),
         pin=pins.seconds,
         messages=conversation.messages,
         tools=tools,

@@ -6,6 +6,7 @@ from ...core.errors import BadRequest
 from ...core.json import parse
 from ...core.messages import Message, Part, Sampling, Text
 from ...core.requests import Chat, Complete, Embed, Load, LoadOptions, Request, Unload
+from ..adapters import read_adapters
 from ..codec import Decoded, rendering
 from ..fields import INT32_MAX, Fields, check_whole
 from .answers import Lines, Whole
@@ -68,6 +69,7 @@ def decode_chat(body: bytes) -> Decoded:
         model=model,
         load=load,
         keep_alive=fields.duration("keep_alive"),
+        adapters=read_adapters(fields),
         messages=read_messages(fields),
         tools=tools,
         tool_choice=read_tool_choice(fields, tools),
@@ -123,6 +125,7 @@ def _as_chat(request: Chat | Complete) -> Chat:
         model=request.model,
         load=request.load,
         keep_alive=request.keep_alive,
+        adapters=request.adapters,
         messages=(message,),
         prompt=prompt,
     )
@@ -152,6 +155,7 @@ def _complete(fields: Fields, model: str, load: LoadOptions, sampling: Sampling)
         model=model,
         load=load,
         keep_alive=fields.duration("keep_alive"),
+        adapters=read_adapters(fields),
         prompts=(fields.text("prompt") or "",),
         suffix=suffix,
         format=read_format(fields),
@@ -175,6 +179,7 @@ def _chat(fields: Fields, model: str, load: LoadOptions, sampling: Sampling) -> 
         model=model,
         load=load,
         keep_alive=fields.duration("keep_alive"),
+        adapters=read_adapters(fields),
         messages=(*messages, Message("user", parts)),
         format=read_format(fields),
         sampling=sampling,

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...core.json import parse
 from ...core.requests import Chat, Complete, Embed
+from ..adapters import read_adapters
 from ..codec import Decoded, Encoder
 from ..fields import INT32_MAX, Fields, check_whole, missing, wrong_type, wrong_value
 from ..schemas import nested_objects
@@ -45,6 +46,7 @@ def decode_chat(body: bytes) -> Decoded:
     request = Chat(
         model=model,
         keep_alive=fields.duration("keep_alive"),
+        adapters=read_adapters(fields),
         priority=hints.priority,
         pin=max(pins, default=None),
         messages=conversation.messages,
@@ -150,6 +152,7 @@ def decode_completions(body: bytes) -> Decoded:
     request = Complete(
         model=model,
         keep_alive=fields.duration("keep_alive"),
+        adapters=read_adapters(fields),
         prompts=prompts,
         suffix=suffix or None,
         echo=fields.flag("echo", False),
@@ -187,6 +190,7 @@ def decode_embeddings(body: bytes) -> Decoded:
     fields = Fields(parse(body))
     model = fields.required_text("model")
     inputs = _texts_or_tokens(fields, "input", MAX_INPUTS)
+    fields.refuse("adapters", why="Make a model with the adapter instead.")
     for i, one in enumerate(inputs):
         if not one:
             wrong_value("input" if len(inputs) == 1 else f"input[{i}]", "a string that is not empty")

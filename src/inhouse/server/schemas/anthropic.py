@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .words import INT, LIST, MESSAGES, MODEL, NUM, OBJ, SAMPLING, STREAM, STRING, TOOLS, Fields
+from .words import ADAPTERS, INT, LIST, MESSAGES, MODEL, NUM, OBJ, SAMPLING, STREAM, STRING, TOOLS, Fields
 
 _PROMPT: dict[str, Any] = {
     "model": MODEL,
@@ -18,6 +18,7 @@ _PROMPT: dict[str, Any] = {
     "context_management": (OBJ, "edits that keep everything.", {}),
     "diagnostics": (OBJ, "Ask for cache diagnostics.", {}),
     "keep_alive": ([STRING, NUM], "How long the model stays loaded afterwards (extension).", {}),
+    "adapters": ADAPTERS,
 }
 FIELDS: Fields = {
     "Message": (

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .words import BOOL, INT, LIST, MODEL, OBJ, STRING, Fields
+
+_BUILD: Any = {
+    "name": (STRING, "A build, as inhouse engine list shows it.", {}),
+    "version": (STRING, "Another version than the one of the list.", {}),
+    "sha256": (LIST, "Digests of the files, in order.", {"items": {"type": STRING}, "maxItems": 2}),
+    "files": (LIST, "Paths of archives to take instead.", {"items": {"type": STRING}, "maxItems": 2}),
+    "anyway": (BOOL, "Although it does not fit what was found here.", {}),
+    "jobs": (INT, "Compilers at once; 0: as many as cores.", {"minimum": 0, "maximum": 1024}),
+    "with_tools": (BOOL, "Fetch CMake and Ninja where they are missing.", {}),
+}
 
 FIELDS: Fields = {
     "Alias": (
@@ -18,6 +30,21 @@ FIELDS: Fields = {
     ),
     "Verify": ({"repair": (BOOL, "Pull damaged models again.", {})}, ()),
     "Models": ({"models": (LIST, "Names; none is all.", {"items": {"type": STRING}})}, ()),
+    "EngineInstall": (_BUILD, ("name",)),
+    "EngineBuild": (_BUILD, ()),
+    "EngineName": ({"name": (STRING, "A build, or auto for the best.", {})}, ("name",)),
+    "EngineRemove": (
+        {"name": (STRING, "A build.", {}), "force": (BOOL, "Although models run on it.", {})},
+        ("name",),
+    ),
+    "EngineBench": (
+        {
+            "model": (STRING, "What to measure with; without it a small one that is here.", {}),
+            "builds": (LIST, "Builds; none is all.", {"items": {"type": STRING}}),
+            "rounds": (INT, "How often each is asked.", {"minimum": 1, "maximum": 100}),
+        },
+        (),
+    ),
     "Lock": (
         {
             "inhouse_lock": (INT, "The format: 1.", {}),

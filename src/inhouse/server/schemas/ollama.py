@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .words import BOOL, INT, LIST, MESSAGES, MODEL, NUM, OBJ, STRING, TOOLS, Fields
+from .words import ADAPTERS, BOOL, INT, LIST, MESSAGES, MODEL, NUM, OBJ, STRING, TOOLS, Fields
 
 _OLLAMA: dict[str, Any] = {
     "model": MODEL,
@@ -12,6 +12,7 @@ _OLLAMA: dict[str, Any] = {
     "format": ([STRING, OBJ], '"json" or a JSON Schema the answer must satisfy.', {}),
     "options": (OBJ, "num_ctx, temperature, top_k, top_p, seed, num_predict, stop and the others.", {}),
     "keep_alive": ([STRING, NUM], "Seconds or a duration; negative for ever, 0 unloads.", {}),
+    "adapters": ADAPTERS,
     "think": ([BOOL, STRING], "Let a thinking model think: true, false, low, medium, high, max.", {}),
     "logprobs": (BOOL, "Return log-probabilities.", {}),
     "top_logprobs": (INT, "Alternatives per token.", {"minimum": 0, "maximum": 20}),

@@ -9,6 +9,7 @@ LIST = "array"
 
 MODEL: Any = (STRING, "Name of a model, as inhouse list shows it.", {})
 STREAM: Any = (BOOL, "Send the answer as it is made.", {})
+ADAPTERS: Any = (LIST, "Models whose LoRA adapters are used as well (extension).", {"items": {"type": OBJ}})
 SAMPLING: dict[str, Any] = {
     "temperature": (NUM, "Sampling temperature; 0 is greedy.", {"minimum": 0, "maximum": 2}),
     "top_p": (NUM, "Nucleus sampling.", {"minimum": 0, "maximum": 1}),
@@ -21,6 +22,7 @@ SAMPLING: dict[str, Any] = {
     "stream": STREAM,
     "stream_options": (OBJ, "include_usage: send token counts in a last chunk.", {}),
     "keep_alive": ([STRING, NUM], "How long the model stays loaded afterwards (extension).", {}),
+    "adapters": ADAPTERS,
     "top_k": (INT, "Sample from the k likeliest tokens (extension).", {"minimum": -1}),
     "min_p": (NUM, "Least probability relative to the likeliest (extension).", {"minimum": 0, "maximum": 1}),
     "repeat_penalty": (NUM, "Penalty for repeated tokens (extension).", {"minimum": 0.1}),

@@ -7,6 +7,7 @@ from typing import Any
 from ....core.json import parse
 from ....core.messages import Format, Sampling
 from ....core.requests import Chat
+from ...adapters import read_adapters
 from ...fields import INT32_MAX, Fields, missing, wrong_value
 from ...schemas import check_schema
 from ..hints import read_metadata, read_pin, read_tier
@@ -65,6 +66,7 @@ def decode_create(body: bytes) -> Order:
     fields.note("max_tool_calls")
     more = {
         "keep_alive": fields.duration("keep_alive"),
+        "adapters": read_adapters(fields),
         "sampling": sampling,
         "logprobs": (top or 0) if wants_logprobs else None,
         "priority": priority,
