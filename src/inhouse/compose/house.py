@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import secrets
 import time
@@ -11,7 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .. import __version__, catalog, machine, router, server, store
+from .. import __version__, catalog, machine, server, store
 from ..archive import Archive
 from ..attachments import Attachments
 from ..config import Config
@@ -26,6 +25,7 @@ from ..workshop import Workshop
 from .connecting import Connecting
 from .launching import Launching
 from .observing import Ears, kept
+from .sharing import Sharing
 
 
 class Activity:
@@ -102,12 +102,13 @@ class House:
         self.launching.taken = lambda: self.fleet.taken
         fetch = config.fetch
         self.attachments = Attachments(hosts=fetch.hosts, size=fetch.size, timeout=fetch.timeout)
+        self.sharing = Sharing(self.catalog, keep_alive=fleet.keep_alive)
         self.runtime = Runtime(
             resolve=self.catalog.resolve,
             check=catalog.check,
-            dress=functools.partial(catalog.dress, keep_alive=fleet.keep_alive),
+            dress=self.sharing.dress,
             prepare=Prepare(self.attachments.bring, render_template, self.engines.grammars),
-            route=router.route,
+            route=self.sharing.route,
             lease=self.fleet.lease,
             stop=self.fleet.stop,
             sink=self.ears.closed,
@@ -173,6 +174,7 @@ class House:
             traces=self.traces,
             token=self.token,
             keys=keys,
+            host=self.sharing.host,
         )
         app = server.App(services)
         return Guard(app, self.config.server, loopback=loopback, touch=activity.touch, keys=keys)

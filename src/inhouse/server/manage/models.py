@@ -132,7 +132,7 @@ async def delete(services: Services, scope: Scope, receive: Receive, send: Send)
         named = services.store.name_of(asked)
         follows = await asyncio.to_thread(services.store.is_alias, named)
         if not follows:
-            await services.fleet.stop(card)
+            await services.fleet.stop(await asyncio.to_thread(services.host, card))
         await asyncio.to_thread(services.store.remove, named if follows else card.name)
         return b""
 
