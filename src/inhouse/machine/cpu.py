@@ -92,8 +92,8 @@ _PARTS: Final = {
 }
 """ARM's machines give numbers for names: implementer and part of the main identification register."""
 
-_PERFORMANCE: Final = 0.6
-"""Cores with less than this share of the fastest one's capacity count as efficiency cores."""
+_PERFORMANCE: Final = 0.8
+"""Cores with less than this share of the fastest one's capacity, or clock, count as efficiency cores."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ def _values(cpuinfo: str, name: str) -> list[str]:
 
 def model(cpuinfo: str) -> str:
     """The CPU's name from /proc/cpuinfo; on ARM the board's and the cores', "" if it has neither."""
-    for name in ("model name", "Model Name", "cpu model"):
+    for name in ("model name", "Model Name", "cpu model", "cpu", "uarch"):
         if named := _values(cpuinfo, name):
             return " ".join(named[0].split())
     pairs = zip(_values(cpuinfo, "CPU implementer"), _values(cpuinfo, "CPU part"), strict=False)
@@ -176,7 +176,7 @@ def sysctl_topology(values: Mapping[str, str]) -> Topology | None:
 def numbers(text: str) -> tuple[int, ...]:
     """``0-3,8`` as 0, 1, 2, 3, 8; what is not such a list as nothing."""
     found: list[int] = []
-    for part in filter(None, text.strip().split(",")):
+    for part in filter(None, text.strip(" \n\0").split(",")):
         low, _, high = part.partition("-")
         if not (low.isdigit() and (high or low).isdigit()) or int(high or low) > 2**16:
             return ()
@@ -217,30 +217,34 @@ def topology(root: Path, allowed: Collection[int] | None = None) -> Topology | N
 
 
 def _cores(base: Path, online: Iterable[int]) -> list[tuple[int, ...]]:
-    """The logical CPUs of each physical core; nothing where any does not tell."""
-    found, seen = [], set[int]()
+    """The logical CPUs of each physical core; nothing where none tells. One that does not stands alone."""
+    found, seen, told = [], set[int](), False
     for cpu in online:
         if cpu in seen:
             continue
         place = base / f"cpu{cpu}/topology"
         group = numbers(read(place / "core_cpus_list")) or numbers(read(place / "thread_siblings_list"))
-        if cpu not in group:
-            return []
+        told = told or cpu in group
+        group = group if cpu in group else (cpu,)
         seen.update(group)
         found.append(group)
-    return found
+    return found if told else []
 
 
 def _fast(root: Path, base: Path, online: tuple[int, ...]) -> set[int]:
-    """The CPUs of the faster kind: Intel names them, ARM gives each a capacity. All where none differ."""
+    """The CPUs of the faster kind. All where none differ.
+
+    Intel names them, ARM gives each a capacity; else the highest clock tells (AMD's compact cores).
+    """
     named = numbers(read(root / "sys/devices/cpu_core/cpus"))
     if named and numbers(read(root / "sys/devices/cpu_atom/cpus")):
         return set(named)
-    if not (base / f"cpu{online[0]}/cpu_capacity").exists():
-        return set(online)
-    capacity = {cpu: number(read(base / f"cpu{cpu}/cpu_capacity")) for cpu in online}
-    least = max(capacity.values()) * _PERFORMANCE
-    return {cpu for cpu, value in capacity.items() if value >= least}
+    for name in ("cpu_capacity", "cpufreq/cpuinfo_max_freq"):
+        if (base / f"cpu{online[0]}" / name).exists():
+            values = {cpu: number(read(base / f"cpu{cpu}" / name)) for cpu in online}
+            least = max(values.values()) * _PERFORMANCE
+            return {cpu for cpu, value in values.items() if value >= least or not value}
+    return set(online)
 
 
 def _caches(base: Path, cpu: int, cores: list[int]) -> Caches:

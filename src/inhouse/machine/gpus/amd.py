@@ -55,14 +55,15 @@ def compute(root: Path) -> tuple[Compute, ...]:
     return tuple(found)
 
 
-def detailed(gpu: Gpu, place: Path, computes: Mapping[str, Compute]) -> Gpu:
-    """A card of the PCI bus with what the driver's files in its folder tell."""
+def detailed(gpu: Gpu, place: Path, computes: Mapping[str, Compute], memory: int) -> Gpu:
+    """A card of the PCI bus with what the driver's files in its folder tell. ``memory``: the machine's,
+    which may be less than what the driver would lend to one inside the processor."""
     total, used = number(read(place / "mem_info_vram_total")), number(read(place / "mem_info_vram_used"))
     gtt, gtt_used = number(read(place / "mem_info_gtt_total")), number(read(place / "mem_info_gtt_used"))
     one = computes.get(gpu.pci)
     integrated = bool(one and one.integrated)
     if integrated:  # what firmware set aside, and what the driver may take beside it
-        total, used = total + gtt, used + gtt_used
+        total, used = total + min(gtt, memory), used + gtt_used
     return replace(
         gpu,
         name=clean(read(place / "product_name")) or gpu.name,
@@ -88,7 +89,7 @@ def smi(text: str) -> tuple[Gpu, ...]:
         total, used = whole(told.get("vram total memory (b)")), whole(told.get("vram total used memory (b)"))
         names = (told.get("device name"), told.get("card series"), told.get("card model"))
         name = next((clean(n) for n in names if n and n != "N/A" and not str(n).startswith("0x")), "")
-        ids = (told.get("device id"), told.get("card model"), told.get("gpu id"))
+        ids = (told.get("device id"), told.get("gpu id"), told.get("card model"))
         device = next((i for i in map(str, ids) if re.fullmatch(r"0x[0-9a-fA-F]{4}", i)), "")
         gfx = str(told.get("gfx version", ""))
         found.append(

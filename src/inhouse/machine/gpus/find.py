@@ -39,7 +39,7 @@ def find(memory: int, container: str = "", root: Path = Path("/")) -> Heard:
     """
     if sys.platform == "darwin":
         return _mac(memory)
-    hints = pci.hints(root)
+    hints = pci.hints(root, memory)
     asked = [_nvidia] if hints.nvidia or shutil.which("nvidia-smi") else []
     asked += [_amd] if hints.has("amd") else []
     asked += [_intel] if hints.has("intel") else []

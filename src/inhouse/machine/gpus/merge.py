@@ -13,10 +13,11 @@ def merged(witnesses: Iterable[Sequence[Gpu]]) -> tuple[Gpu, ...]:
     """All GPUs once. The best witness comes first: later ones only add what was not told."""
     found: list[Gpu] = []
     for gpus in witnesses:
-        known = len(found)
-        free = set(range(known))  # within one witness's answer no two are the same
+        # Of one witness's GPUs two that look alike are two, but two at the same place are one told twice
+        # (two Vulkan drivers for it).
+        free = set(range(len(found)))
         for gpu in gpus:
-            index = next((n for n in sorted(free) if _certain(found[n], gpu)), None)
+            index = next((n for n, one in enumerate(found) if _certain(one, gpu)), None)
             if index is None:
                 index = next((n for n in sorted(free) if _likely(found[n], gpu)), None)
             if index is None:

@@ -32,22 +32,23 @@ class Hints:
         return any(card.vendor == vendor for card in self.cards)
 
 
-def hints(root: Path) -> Hints:
+def hints(root: Path, memory: int) -> Hints:
     """Quick: a look at the bus and at /dev, no program is run."""
-    found = cards(root)
+    found = cards(root, memory)
     nodes = any((root / "dev" / name).exists() for name in _NODES)
     render = any(entry.name.startswith("renderD") for entry in folder(root / "dev/dri"))
     return Hints(found, nodes or any(card.vendor == "nvidia" for card in found), render)
 
 
-def cards(root: Path) -> tuple[Gpu, ...]:
-    """Display controllers, and AMD's accelerators without a display, of the three makers."""
+def cards(root: Path, memory: int) -> tuple[Gpu, ...]:
+    """Display controllers, and AMD's accelerators without a display, of the three makers. ``memory``: the
+    machine's."""
     places = [(place, _card(place, root)) for place in folder(root / "sys/bus/pci/devices")]
     found = [(place, card) for place, card in places if card]
     if not found:
         return ()
     computes = {one.pci: one for one in amd.compute(root)} if any(c.vendor == "amd" for _, c in found) else {}
-    return tuple(_detailed(card, place, computes) for place, card in found)
+    return tuple(_detailed(card, place, computes, memory) for place, card in found)
 
 
 def _card(place: Path, root: Path) -> Gpu | None:
@@ -64,9 +65,9 @@ def _card(place: Path, root: Path) -> Gpu | None:
     return replace(card, name=_name(root, card.device, read(place / "revision").strip()))
 
 
-def _detailed(card: Gpu, place: Path, computes: Mapping[str, amd.Compute]) -> Gpu:
+def _detailed(card: Gpu, place: Path, computes: Mapping[str, amd.Compute], memory: int) -> Gpu:
     if card.vendor == "amd":
-        return amd.detailed(card, place, computes)
+        return amd.detailed(card, place, computes, memory)
     if card.vendor == "intel":
         local = number(read(place / "lmem_total_bytes"))
         # The one inside the processor sits on the first bus.
