@@ -34,6 +34,10 @@ def commands() -> str:
         command = cli.get_command(root, name)
         assert command is not None
         parts.append(f"## inhouse {name}\n\n```text\n{help_of(command, name, root)}\n```")
+        below = command.commands if isinstance(command, click.Group) else {}
+        context = click.Context(command, root, name)
+        for inner, one in below.items():
+            parts.append(f"### inhouse {name} {inner}\n\n```text\n{help_of(one, inner, context)}\n```")
     return "\n\n".join(parts) + "\n"
 
 

@@ -82,8 +82,8 @@ def counted(label: str, total: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextlib.contextmanager
-def display() -> Iterator[Display]:
-    """Bars for a person, nothing for a program."""
+def display(*, steps: bool = False) -> Iterator[Display]:
+    """Bars for a person, nothing for a program. ``steps``: what is counted are steps, not always bytes."""
     if not output.is_terminal(sys.stderr):
         yield Quiet()
         return
@@ -94,29 +94,32 @@ def display() -> Iterator[Display]:
         Progress,
         TaskProgressColumn,
         TextColumn,
+        TimeElapsedColumn,
         TimeRemainingColumn,
         TransferSpeedColumn,
     )
 
+    sizes = (TimeElapsedColumn(),) if steps else (DownloadColumn(), TransferSpeedColumn())
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+        *sizes,
         TimeRemainingColumn(compact=True),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         yield Bars(progress)
 
 
-def job(client: Client, path: str, body: dict[str, Any], again: str) -> dict[str, Any]:
+def job(
+    client: Client, path: str, body: dict[str, Any], again: str, *, steps: bool = False
+) -> dict[str, Any]:
     """Start a long job and show how far it is; the last event. ``again`` says how to go on with it.
 
     Raises what the server reports.
     """
     last: dict[str, Any] = {}
-    with display() as bars, client.stream(path, {**body, "stream": True}) as stream:
+    with display(steps=steps) as bars, client.stream(path, {**body, "stream": True}) as stream:
         for last in stream.events():
             bars.show(last)
     if last.get("status") != "success":

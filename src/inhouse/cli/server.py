@@ -171,7 +171,7 @@ def _start(config: Config, tick: Tick | None) -> Client:
     while (now := time.monotonic()) < deadline:
         client = _named(config) or _recorded(config)
         if client is not None and probe(client) is Place.OURS:
-            return client
+            return _named(config) or _recorded(config) or client  # its token may have come only now
         if child is None and now >= spawn_at:
             child = _spawn(config, log)
         code = child.poll() if child else None

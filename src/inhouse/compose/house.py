@@ -22,9 +22,11 @@ from ..runtime import Runtime
 from ..server.guard import Guard
 from ..server.manage.templating import render_template
 from ..workshop import Workshop
+from .building import Builds
 from .connecting import Connecting
 from .launching import Launching
 from .observing import Ears, kept
+from .versus import Versus
 from .sharing import Sharing
 
 
@@ -100,6 +102,8 @@ class House:
             available=self.launching.available,
         )
         self.launching.taken = lambda: self.fleet.taken
+        versus = Versus(self.engines, self.fleet, self.store.cards)
+        self.builds = Builds(config, self.engines, self.fleet, versus, self.journal.write)
         fetch = config.fetch
         self.attachments = Attachments(hosts=fetch.hosts, size=fetch.size, timeout=fetch.timeout)
         self.sharing = Sharing(self.catalog, keep_alive=fleet.keep_alive)
@@ -169,7 +173,7 @@ class House:
             background=server.Background(touch=activity.touch),
             machine=self.report,
             draining=lambda: self.stopping,
-            build={"engine": self.engines.default.name, "engine_build": self.engines.default.build},
+            builds=self.builds,
             journal=self.journal,
             traces=self.traces,
             token=self.token,

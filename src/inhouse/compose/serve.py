@@ -126,6 +126,7 @@ async def _serve(config: Config, house: House, sock: Any, left: list[str]) -> No
                 task.cancel()
             await house.fleet.close()
             await house.store.close()
+            await house.builds.close()
             await house.archive.close()
             house.attachments.close()
             diary.end()

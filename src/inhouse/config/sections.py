@@ -98,6 +98,13 @@ class Engine:
     llama_server: str = setting(
         "", "INHOUSE_LLAMA_SERVER", "Path of a native llama-server; empty: search PATH.", str
     )
+    mirror: str = setting(
+        "",
+        "INHOUSE_ENGINE_MIRROR",
+        "URL that replaces scheme and host when builds of engines are fetched; digests still come from"
+        " their publishers.",
+        str,
+    )
     context_length: int = setting(
         0, "INHOUSE_CONTEXT_LENGTH", "Tokens per slot; 0: from model and memory.", whole
     )

@@ -26,7 +26,7 @@ async def metrics(services: Services, scope: Scope, receive: Receive, send: Send
         exposition,
         services.meter,
         services.fleet.loaded(),
-        services.build,
+        services.builds.facts(),
         {"events": services.journal.dropped, "traces": services.traces.dropped},
     )
     await answers.whole(scope, send, data, media_type=media_type)

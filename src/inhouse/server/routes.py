@@ -13,7 +13,7 @@ from .documents import docs_page, openapi_document
 from .generate import Generate
 from .health import health, metrics, root
 from .kept import completions, conversations, files, responses
-from .manage import events, jobs, models, ollama_rest, state, upkeep, uploads, why
+from .manage import engines, events, jobs, models, ollama_rest, state, upkeep, uploads, why
 
 if TYPE_CHECKING:
     from .manage.services import Services
@@ -214,6 +214,22 @@ ROUTES: tuple[Row, ...] = (
     Row(_READ, "/api/events", events.events, "Inhouse", "What happened, and why", stream=_NDJSON),
     Row(_READ, "/api/why", why.listed, "Inhouse", "The latest or the slowest requests"),
     Row(_READ, "/api/why/{id}", why.one, "Inhouse", "Where the time of a request went"),
+    Row(_READ, "/api/engines", engines.listed, "Inhouse", "Builds of engines, installed and to be had"),
+    Row(
+        ("POST",),
+        "/api/engines/install",
+        engines.install,
+        "Inhouse",
+        "Install a build",
+        "EngineInstall",
+        _NDJSON,
+    ),
+    Row(
+        ("POST",), "/api/engines/build", engines.build, "Inhouse", "Compile one here", "EngineBuild", _NDJSON
+    ),
+    Row(("POST",), "/api/engines/bench", engines.bench, "Inhouse", "Measure builds", "EngineBench", _NDJSON),
+    Row(("POST",), "/api/engines/use", engines.use, "Inhouse", "Choose a build", "EngineName"),
+    Row(("POST",), "/api/engines/remove", engines.remove, "Inhouse", "Remove a build", "EngineRemove"),
     Row(_READ, "/api/store", upkeep.disk, "Inhouse", "How much space which model takes"),
     Row(_READ, "/api/foreign", upkeep.foreign, "Inhouse", "Models in other programs' stores"),
     Row(("POST",), "/api/alias", upkeep.alias, "Inhouse", "A name that follows a model", "Alias"),

@@ -25,8 +25,11 @@ Origin = Literal["setting", "path", "shelf", "package"]
 
 ON_PATH: Final = 1.2
 UNMEASURED: Final = 0.9
+MARGIN: Final = 1.03
+"""A build must be faster by more than a measurement errs: the wheel can all that any other can."""
+
 WHEEL: Final = "wheel"
-NATIVE: Final = ("path", "native")
+NATIVE: Final = ("native", "path")
 """What a wish for the engine ``native`` may mean, best first."""
 
 
@@ -66,6 +69,8 @@ class Candidate:
     @property
     def because(self) -> str:
         """Why it is where it is in the order, in a few words."""
+        if self.key == WHEEL:
+            return "it comes with Inhouse"
         if self.origin == "setting":
             return "INHOUSE_LLAMA_SERVER names it"
         if self.gpu:
@@ -74,7 +79,7 @@ class Candidate:
             return f"it measured {self.speed:.2f} times the wheel's speed ({self.measured})"
         if self.origin == "path":
             return "a llama-server on PATH was put there for this machine"
-        return "it is always here" if self.key == WHEEL else "it was not measured yet"
+        return "it was not measured against the wheel yet: inhouse engine bench"
 
 
 def gather(
@@ -126,7 +131,7 @@ def _shelved(one: Installed, shelf: Shelf, machine: Machine) -> Candidate:
 
 def _with_speed(one: Candidate, kept: Kept, wheel: str) -> Candidate:
     if one.key == WHEEL:
-        return replace(one, measured="itself")
+        return one
     figure = kept.of(one.key, one.version, wheel)
     return one if figure is None else replace(one, speed=figure.speed, measured=figure.told)
 
@@ -142,13 +147,21 @@ def ranked(candidates: Sequence[Candidate], kind: str, use: str) -> list[Candida
             return 0, 0.0, place
         if one.origin == "setting":
             return 1, 0.0, place
-        speed = one.speed if one.speed is not None else ON_PATH if one.origin == "path" else UNMEASURED
         if one.gpu:
             return 2, -(one.speed or 1.0), place
-        return 3, -speed, place
+        return 3, -_pace(one), place
 
     allowed = [one for one in candidates if kind in ("auto", one.kind)]
     return sorted(allowed, key=order)
+
+
+def _pace(one: Candidate) -> float:
+    """The speed that counts where builds are held against each other."""
+    if one.key == WHEEL:
+        return 1.0
+    if one.speed is None:
+        return ON_PATH if one.origin == "path" else UNMEASURED
+    return one.speed if one.speed >= MARGIN else min(one.speed, UNMEASURED)
 
 
 def meant(name: str, candidates: Sequence[Candidate]) -> list[Candidate]:

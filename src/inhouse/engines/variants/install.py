@@ -137,8 +137,7 @@ class Installer:
         order = compile.Order(source, work, site.files, site.record.version, jobs, logs / LOG)
 
         def say(step: Step) -> None:
-            left = "" if step.left is None else f", about {_span(step.left)} left"
-            site.report.say(f"compiling{left}", step.done, step.total)
+            site.report.say("compiling", step.done, step.total)
 
         site.report.say("configuring", 0, 0)
         began = time.monotonic()
@@ -293,10 +292,6 @@ def _lay_beside(archive: Path, target: Path, scratch: Path, report: Report) -> N
             if path.is_file() and not (target / path.name).exists():
                 path.rename(target / path.name)
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _span(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 __all__ = ["LOG", "OWN", "Choice", "Installer", "Report", "look"]

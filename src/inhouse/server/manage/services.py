@@ -18,13 +18,14 @@ from ...runtime import Runtime
 from ...store import Store
 from ..answers import Scope, header
 from ..kept.background import Background
+from .engines import Builds
 from ..keys import Keys
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
     """``machine`` reports the hardware and the engines (blocking: call it in a thread);
-    ``draining`` is true once the server stops; ``build`` names the engine builds in use;
+    ``draining`` is true once the server stops; ``builds`` knows the builds of engines;
     ``routes`` is the table the reference is made from. ``token``: whoever sends it in the header
     ``x-inhouse-local`` has read a file that only this server's user can read. ``archive``: what clients
     asked us to keep; ``background``: the responses that run on without a client; ``journal``: what
@@ -41,7 +42,7 @@ class Services:
     archive: Archive
     machine: Callable[[], dict[str, Any]]
     draining: Callable[[], bool]
-    build: dict[str, str]
+    builds: Builds
     journal: Journal
     traces: Traces
     routes: tuple[Any, ...] = ()

@@ -1,0 +1,245 @@
+"""Getting, measuring and choosing builds of engines, for the server's routes."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Final
+
+from ..config import Config
+from ..core.errors import Conflict, InhouseError, NotFound, Unsupported
+from ..core.journal import Record
+from ..dialects.inhouse.engines import BenchOrder, InstallOrder
+from ..engines import registry
+from ..engines.engines import Engines
+from ..engines.variants import catalogue
+from ..engines.variants.choice import Candidate
+from ..engines.variants.install import Choice, Installer, Report
+from ..engines.variants.origin import Wish
+from ..fleet import Fleet
+from ..store import Policy, PullEvent
+from ..store.pulling import Job
+from ..store.sources import Watch
+from .fetching import BuildNet
+from .versus import Versus
+
+AUTO: Final = "auto"
+
+
+class Builds:
+    """``server.manage.engines.Builds``. ``versus`` measures; ``tell`` writes the journal."""
+
+    def __init__(
+        self,
+        config: Config,
+        engines: Engines,
+        fleet: Fleet,
+        versus: Versus,
+        tell: Callable[[Record], None],
+    ) -> None:
+        self._config = config
+        self._engines = engines
+        self._fleet = fleet
+        self._versus = versus
+        self._tell = tell
+        self._jobs: list[Job] = []
+        self._lock = asyncio.Lock()
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def facts(self) -> dict[str, str]:
+        """What runs models that ask for nothing else, and its build."""
+        default = self._engines.default
+        return {"engine": default.name, "engine_build": default.build}
+
+    async def listed(self) -> dict[str, Any]:
+        """Installed builds in the order of choice, those that could be installed, and other engines."""
+        used = {one.variant for one in self._fleet.loaded()}
+        return await asyncio.to_thread(self._listed, used)
+
+    def _listed(self, used: set[str]) -> dict[str, Any]:
+        found = self._engines.candidates()
+        chosen = self._engines.default.name
+        machine = self._engines.machine
+        here = {one.key for one in found}
+        others = [one.find(self._config.engine, self._config.home, os.environ) for one in registry.OTHERS]
+        return {
+            "use": self._engines.kept.use or AUTO,
+            "chosen": chosen,
+            "builds": [
+                _shown(one, chosen=f"llama.cpp ({one.key})" == chosen, used=one.key in used) for one in found
+            ],
+            "available": [
+                {**_described(one), "why_not": one.misfit(machine)}
+                for one in catalogue.builds()
+                if one.name not in here and one.file(machine) is not None
+            ],
+            "engines": [asdict(one) for one in others],
+        }
+
+    # -- changing -----------------------------------------------------------------------------
+
+    def use(self, name: str) -> dict[str, Any]:
+        """Choose a build for all models that name none. Raises NotFound, Unsupported."""
+        if name != AUTO:
+            found = next((one for one in self._engines.candidates() if one.key == name), None)
+            if found is None:
+                catalogue.named(name)
+                raise NotFound(
+                    f"The build {name!r} is not installed.", hint=f"Install it: inhouse engine install {name}"
+                )
+            if found.why:
+                raise Unsupported(f"The build {name!r} cannot be used: {found.why}.", hint=found.fix)
+        self._engines.kept.choose("" if name == AUTO else name)
+        self._engines.refresh()
+        self._note(f"{self._engines.default.name} runs models from now on: it was chosen.")
+        return {"use": name, **self.facts()}
+
+    async def remove(self, name: str, *, force: bool) -> None:
+        """Delete an installed build. Raises NotFound, Conflict."""
+        models = sorted({str(one.card.name) for one in self._fleet.loaded() if one.variant == name})
+        if models and not force:
+            raise Conflict(
+                f"The build {name!r} runs {', '.join(models)} now.",
+                hint=f"Stop that first (inhouse stop {models[0]}), or remove it all the same with --force.",
+            )
+        await asyncio.to_thread(self._removed, name)
+
+    def _removed(self, name: str) -> None:
+        self._engines.shelf.remove(name)
+        self._engines.kept.forget(name)
+        self._engines.refresh()
+        self._note(f"The build {name} was removed; {self._engines.default.name} runs models now.")
+
+    def _note(self, text: str) -> None:
+        self._tell(Record("engine", "", text))
+
+    # -- jobs ---------------------------------------------------------------------------------
+
+    async def install(self, order: InstallOrder) -> AsyncGenerator[PullEvent, None]:
+        """Install a build, measure one that computes on the CPU, choose again. One at a time.
+
+        Raises Conflict, and what ``Installer.install`` does.
+        """
+        if self._lock.locked():
+            raise Conflict("Another build is being installed.", hint="Wait for its end.")
+        async with self._lock:
+            async with aclosing(self._threaded(lambda watch: self._installed(order, watch))) as events:
+                async for event in events:
+                    if event.status != "success":
+                        yield event
+            key, measured = order.name, ""
+            if await asyncio.to_thread(self._worth_measuring, key):
+                try:
+                    async with aclosing(self.bench(BenchOrder("", (key,)))) as rounds:
+                        async for event in rounds:
+                            if event.status != "success":
+                                yield event
+                except InhouseError as error:
+                    measured = f"{error.message} {error.hint}"
+            await asyncio.to_thread(self._engines.refresh)
+            result = {"installed": key, "not_measured": measured, **self._outcome(key)}
+            self._note(f"The build {key} was installed; {self._engines.default.name} runs models.")
+            yield PullEvent("success", result=result)
+
+    def _worth_measuring(self, key: str) -> bool:
+        """A build for a GPU is taken as it is; one for the CPU must be faster than the wheel."""
+        return any(one.key == key and not one.gpu and not one.why for one in self._engines.candidates())
+
+    def _installed(self, order: InstallOrder, watch: Watch) -> None:
+        mirror = self._config.engine.mirror
+        installer = Installer(
+            self._config.home,
+            self._engines.shelf,
+            BuildNet(watch, mirror),
+            self._engines.machine,
+            os.environ,
+        )
+        choice = Choice(
+            order.name,
+            Wish(order.version, order.sha256, mirror),
+            tuple(Path(text) for text in order.files),
+            order.anyway,
+            order.jobs,
+            order.with_tools,
+        )
+
+        def say(status: str, done: int, total: int) -> None:
+            watch.say(PullEvent(status, "", total, done))
+
+        installer.install(choice, Report(say, watch.stopped.is_set))
+        watch.say(PullEvent("success"))
+
+    async def _threaded(self, work: Callable[[Watch], None]) -> AsyncGenerator[PullEvent, None]:
+        settings = self._config.store
+        policy = Policy(hosts=settings.pull_hosts, streams=max(1, settings.pull_streams))
+        job = Job(work, lambda emit: Watch(emit, policy, trusted=True))
+        self._jobs = [*(one for one in self._jobs if not one.finished.is_set()), job]
+        async with aclosing(job.follow()) as events:
+            async for event in events:
+                yield event
+
+    async def close(self) -> None:
+        """Stop what is under way and wait for its end. Idempotent."""
+        for job in self._jobs:
+            job.stop()
+        await asyncio.gather(*(job.finished.wait() for job in self._jobs))
+
+    async def bench(self, order: BenchOrder) -> AsyncGenerator[PullEvent, None]:
+        """Measure builds against the wheel and keep the figures. See ``Versus.run``."""
+        async with aclosing(self._versus.run(order.model, order.builds, order.rounds)) as events:
+            async for event in events:
+                if event.status == "success":
+                    await asyncio.to_thread(self._engines.refresh)
+                    event = dataclasses.replace(event, result={**event.result, **self.facts()})
+                yield event
+
+    # -- telling ------------------------------------------------------------------------------
+
+    def _outcome(self, key: str) -> dict[str, Any]:
+        """Whether the build is used now, and why (not)."""
+        one = next((c for c in self._engines.candidates() if c.key == key), None)
+        chosen = self._engines.default.name == f"llama.cpp ({key})"
+        return {"chosen": chosen, "because": one.because if one else "", **self.facts()}
+
+
+def _described(one: catalogue.Build) -> dict[str, Any]:
+    return {
+        "name": one.name,
+        "version": one.version,
+        "backend": one.backend,
+        "source": one.source,
+        "inside": one.inside,
+        "licence": one.licence,
+        "loses": list(one.loses),
+        "minutes": one.minutes,
+        "download": sum(file.size for file in one.files),
+    }
+
+
+def _shown(one: Candidate, *, chosen: bool, used: bool) -> dict[str, Any]:
+    """A line of the list as JSON values."""
+    record = one.installed.record if one.installed else None
+    return {
+        "name": one.key,
+        "version": one.version,
+        "backend": one.backend,
+        "chosen": chosen,
+        "in_use": used,
+        "ok": not one.why,
+        "why_not": one.why,
+        "fix": one.fix,
+        "because": one.because,
+        "speed": one.speed,
+        "measured": one.measured,
+        "loses": list(one.loses),
+        "record": dataclasses.asdict(record) if record else None,
+    }
+
+
+__all__ = ["Builds"]
