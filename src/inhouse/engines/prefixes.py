@@ -27,6 +27,9 @@ _NO_DIFFERENCE: Final = frozenset(
         "context_length",
         "draft",
         "draft_tokens",
+        "guess",
+        "guess_fields",
+        "logical_batch",
         "memory_limit",
         "mmap",
         "model",
@@ -34,7 +37,6 @@ _NO_DIFFERENCE: Final = frozenset(
         "prefixes",
         "projector",
         "secret",
-        "speculative",
         "template",  # tokens decide
         "threads",
     }
@@ -46,9 +48,11 @@ _POSITIONS: Final = "rope.scaling.original_context_length"
 def folder(root: str, card: Card, order: Mapping[str, Any], *, kind: str, build: str) -> str:
     """The folder below ``root`` for workers of this ``order``, made if need be; "" where none can be used.
 
-    With a draft model the engine keeps two caches, of which it saves one: then none are saved.
+    Where a draft model or further heads guess, the engine keeps two caches, of which it saves one: then
+    none are saved.
     """
-    if not root or order["draft"] or "completion" not in card.capabilities:
+    second = order["draft"] or any(kind.startswith("draft") for kind in order.get("guess", ()))
+    if not root or second or "completion" not in card.capabilities:
         return ""
     facts = {name: value for name, value in order.items() if name not in _NO_DIFFERENCE}
     facts |= {"projector": [file.digest for file in card.of_role("projector")]}

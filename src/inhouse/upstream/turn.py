@@ -26,12 +26,13 @@ class Turn(Link):
         self._desk = desk
 
     async def call(self, path: str, body: Mapping[str, Any], *, param: str) -> bytes:
-        computed = path in _COMPUTED
-        self._desk.stray(computed)
+        if path not in _COMPUTED:
+            return await self._line.call(path, body, param=param)
+        self._desk.stray(1)
         try:
             return await self._line.call(path, body, param=param)
         finally:
-            self._desk.stray(-computed)
+            self._desk.stray(-1)
 
     async def events(self, order: Asking, decoder: Decoder) -> AsyncGenerator[Event, None]:
         seat = await self._desk.sit(self.terms, order.body)
