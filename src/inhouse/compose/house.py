@@ -26,8 +26,8 @@ from .building import Builds
 from .connecting import Connecting
 from .launching import Launching
 from .observing import Ears, kept
-from .versus import Versus
 from .sharing import Sharing
+from .versus import Versus
 
 
 class Activity:
