@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,11 @@ class Answer:
 
 
 class Server:
-    """``inhouse serve`` with a home of its own."""
+    """``inhouse serve`` with a home of its own. ``before``: a command that ends by running its arguments."""
 
-    def __init__(self, home: Path, env: dict[str, str]) -> None:
+    def __init__(self, home: Path, env: dict[str, str], before: Sequence[str] = ()) -> None:
         self.home = home
+        self.before = before
         self.env = {
             **{k: v for k, v in os.environ.items() if not k.startswith("INHOUSE_")},
             "INHOUSE_HOME": str(home),
@@ -76,7 +77,7 @@ class Server:
         announced.unlink(missing_ok=True)
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "inhouse", "serve"], env=self.env, stdout=out, stderr=out
+                [*self.before, sys.executable, "-m", "inhouse", "serve"], env=self.env, stdout=out, stderr=out
             )
 
         def up() -> bool:

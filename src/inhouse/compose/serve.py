@@ -66,6 +66,14 @@ def private_folder(home: Path) -> Path:
     return folder
 
 
+def _unusable(error: OSError) -> Conflict:
+    reason = error.strerror or type(error).__name__
+    return Conflict(
+        f"cannot use the home folder: {reason}",
+        hint="Set INHOUSE_HOME to a folder of yours with free space, or mend this one.",
+    )
+
+
 def _check_public(config: Config, host: str) -> None:
     if server.is_loopback(host) or api_keys(config.server) or config.server.allow_public:
         return
@@ -81,10 +89,13 @@ async def _announced(config: Config, address: tuple[str, int], token: str) -> As
     path = config.home / "server.json"
     facts = {"host": address[0], "port": address[1], "pid": os.getpid(), "version": __version__}
     aside = path.with_suffix(".tmp")
-    aside.unlink(missing_ok=True)
-    with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(json.dumps({**facts, "token": token}))
-    aside.replace(path)
+    try:
+        aside.unlink(missing_ok=True)
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(json.dumps({**facts, "token": token}))
+        aside.replace(path)
+    except OSError as error:
+        raise _unusable(error) from error
     try:
         yield
     finally:
@@ -150,9 +161,7 @@ def serve(config: Config, *, background: bool = False) -> int:
         log.error("another Inhouse server already uses this home")
         return BUSY_HOME
     except OSError as error:
-        raise Conflict(
-            f"cannot use the home folder: {error.strerror}", hint="Set INHOUSE_HOME to a folder of yours."
-        ) from error
+        raise _unusable(error) from error
     with lock:
         sock = server.bind(host, port, fall_back=background)
         left = leftovers(config.home)

@@ -74,7 +74,12 @@ def _read_file(path: Path) -> dict[str, Any]:
         tree = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except OSError as error:
+        raise BadRequest(
+            f"{path.name} in the home folder cannot be read: {error.strerror or type(error).__name__}",
+            hint="Set INHOUSE_HOME to a folder of yours, or mend this one.",
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"{path.name}: {error}", hint="Mend or remove the config file.") from None
     flat: dict[str, Any] = {}
     for section, values in tree.items():

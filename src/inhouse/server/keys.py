@@ -36,6 +36,11 @@ class Keys:
         given = _digest(secret.encode("latin-1", "replace"))
         return sum(hmac.compare_digest(given, known) for known in self._digests) > 0
 
+    @property
+    def owner(self) -> str:
+        """The tenant of the first key, which is the operator's; "" where there is none."""
+        return _tenant(self._digests[0]) if self._digests else ""
+
     def name(self, tenant: str) -> str:
         """What the owner of a key is called, "" where nobody said."""
         return self._names.get(tenant, "")

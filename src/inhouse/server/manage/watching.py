@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 from ..answers import Info, Scope
@@ -14,12 +13,11 @@ if TYPE_CHECKING:
 def seen_by(services: Services, scope: Scope) -> str | None:
     """Whose requests this caller may look at: None everybody's, else those of one tenant.
 
-    The operator is whoever sends this machine's token (the command line does) or the key of
-    INHOUSE_API_KEY. All others see what was asked with their own key, or from their own address.
+    The operator is whoever sends this machine's token (the command line does) or the first of the server's
+    keys. All others see what was asked with their own key, or from their own address.
     """
     info: Info = scope["inhouse"]
-    key = services.config.server.api_key
-    owner = hashlib.sha256(key.encode()).hexdigest()[:16] if key else ""
+    owner = services.keys.owner
     if services.trusts(scope) or (owner and info.caller.tenant == owner):
         return None
     return info.caller.tenant
