@@ -18,8 +18,10 @@ from inhouse.fleet.messages import (
     Grant,
     Leave,
     LoadFailed,
+    Measured,
     Ready,
     Refuse,
+    Replanned,
     Start,
     Stop,
     Stopped,
@@ -29,6 +31,7 @@ from inhouse.fleet.messages import (
 from inhouse.fleet.scheduler import Scheduler
 
 BUDGET = 100
+PER_KEY, PER_MODEL = 3, 3
 MODELS = {"a8": ("a", 20), "a32": ("a", 60), "b": ("b", 50), "c": ("c", 70), "d": ("d", 30)}
 SLOTS = {"a8": 3, "a32": 1, "b": 2, "c": 1, "d": 4}
 
@@ -39,12 +42,25 @@ class SchedulerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        limits = Limits(memory=BUDGET, max_loaded=3, max_queue=8, queue_timeout=1000, keep_alive=50)
+        limits = Limits(
+            memory=BUDGET,
+            max_loaded=3,
+            max_queue=8,
+            queue_timeout=1000,
+            keep_alive=50,
+            max_loads=2,
+            key_concurrency=PER_KEY,
+            key_queue=5,
+            model_concurrency=PER_MODEL,
+        )
         self.scheduler = Scheduler(limits)
         self.next = 0
         self.workers: dict[str, str] = {}  # key -> loading | ready | stopping
         self.waiting: dict[int, tuple[str, int]] = {}
         self.running: dict[int, tuple[str, int]] = {}
+        self.tenants: dict[int, str] = {}
+        self.deadlines: dict[int, float] = {}
+        self.sizes: dict[str, int] = {}
         self.ended: set[int] = set()
 
     def send(self, event: Event) -> None:
@@ -56,12 +72,15 @@ class SchedulerMachine(RuleBasedStateMachine):
             case Start(key):
                 assert key not in self.workers, "started twice"
                 self.workers[str(key)] = "loading"
+                self.sizes[str(key)] = MODELS[str(key)][1]
+                assert sum(self.sizes[key] for key in self.workers) <= BUDGET, "loaded into no room"
             case Stop(key, _):
                 assert self.workers[str(key)] in ("loading", "ready")
                 self.workers[str(key)] = "stopping"
             case Grant(ticket, key):
                 assert self.workers[str(key)] == "ready"
                 assert isinstance(ticket, int)
+                assert self.now < self.deadlines[ticket], "served too late"
                 wanted, weight = self.waiting.pop(ticket)
                 assert wanted == key
                 self.running[ticket] = (wanted, weight)
@@ -86,22 +105,54 @@ class SchedulerMachine(RuleBasedStateMachine):
         tenant=st.sampled_from("xyz"),
         weight=st.integers(1, 5),
         keep_alive=st.sampled_from([None, 0.0, 5.0, math.inf]),
-        priority=st.integers(-1, 1),
+        urgency=st.tuples(st.integers(-1, 1), st.sampled_from([math.inf, math.inf, 30.0])),
+        work=st.integers(1, 1000),
     )
-    def arrive(self, key: str, tenant: str, weight: int, keep_alive: float | None, priority: int) -> None:
+    def arrive(
+        self,
+        key: str,
+        tenant: str,
+        weight: int,
+        keep_alive: float | None,
+        urgency: tuple[int, float],
+        work: int,
+    ) -> None:
         ticket, self.next = self.next, self.next + 1
         self.waiting[ticket] = (key, min(weight, SLOTS[key]))
+        self.tenants[ticket] = tenant
+        priority, patience = urgency
+        self.deadlines[ticket] = self.now + patience
         group, memory = MODELS[key]
-        self.send(Arrive(ticket, key, group, tenant, memory, weight, keep_alive, priority))
+        deadline = self.deadlines[ticket]
+        self.send(Arrive(ticket, key, group, tenant, memory, weight, keep_alive, priority, work, deadline))
 
     @precondition(lambda self: self.waiting or self.running)
-    @rule(data=st.data(), ok=st.booleans())
-    def leave(self, data: st.DataObject, ok: bool) -> None:
+    @rule(data=st.data(), ok=st.booleans(), work=st.one_of(st.none(), st.integers(1, 1000)))
+    def leave(self, data: st.DataObject, ok: bool, work: int | None) -> None:
         ticket = data.draw(st.sampled_from(sorted([*self.waiting, *self.running])))
         self.waiting.pop(ticket, None)
         self.running.pop(ticket, None)
         self.end(ticket)
-        self.send(Leave(ticket, ok))
+        self.send(Leave(ticket, ok, work))
+
+    @precondition(lambda self: self.workers)
+    @rule(data=st.data(), share=st.floats(0.1, 1.0))
+    def measured(self, data: st.DataObject, share: float) -> None:
+        """A worker turns out to take less than was planned for it."""
+        key = data.draw(st.sampled_from(sorted(self.workers)))
+        size = max(1, int(MODELS[key][1] * share))
+        ready = self.workers[key] == "ready"
+        if ready:
+            self.sizes[key] = size
+        self.send(Measured(key, size, size if ready else 0))
+
+    @precondition(lambda self: "loading" in self.workers.values())
+    @rule(data=st.data())
+    def replanned(self, data: st.DataObject) -> None:
+        loading = sorted(key for key, state in self.workers.items() if state == "loading")
+        key = data.draw(st.sampled_from(loading))
+        self.sizes[key] = max(1, self.sizes[key] // 2)
+        self.send(Replanned(key, self.sizes[key]))
 
     @precondition(lambda self: self.workers)
     @rule(data=st.data(), well=st.booleans())
@@ -132,12 +183,17 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     @invariant()
     def books_agree_and_nothing_is_over_its_limit(self) -> None:
-        assert sum(MODELS[key][1] for key in self.workers) <= BUDGET
+        assert sum(self.sizes[key] for key in self.workers) <= BUDGET
         assert len(self.workers) <= 3
+        assert list(self.workers.values()).count("loading") <= 2
+        for tenant in "xyz":
+            runs = [ticket for ticket in self.running if self.tenants[ticket] == tenant]
+            assert len(runs) == self.scheduler.running(tenant) <= PER_KEY
         groups = [MODELS[key][0] for key in self.workers]
         assert len(groups) == len(set(groups))
         for key in MODELS:
             used = sum(weight for k, weight in self.running.values() if k == key)
+            assert sum(k == key for k, _ in self.running.values()) <= PER_MODEL
             assert used <= SLOTS[key]
             model = self.scheduler.model(key)
             assert (model.busy if model else 0) == used, "a slot was lost"
@@ -162,6 +218,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 self.send(Leave(ticket, ok=True))
             self.now += 0.5
             self.send(Tick())
+            assert all(self.now < self.deadlines[ticket] for ticket in self.waiting), "no alarm rang"
         raise AssertionError(f"starved: {self.waiting}, workers {self.workers}")
 
 

@@ -259,9 +259,13 @@ class Scheduler:
             model.queue.accounts.clear()
 
     def _grant(self, model: Model, barrier: float, now: float) -> bool:
-        """Serve who is next while there are slots; False if somebody waits for one to be free."""
+        """Serve who is next while there are slots; False if somebody may wait for one to be free.
+
+        Whose turn it is, is asked only while one is free: asking fixes it, and what those that run really
+        take may change it yet.
+        """
         limits = self._limits
-        while True:
+        while model.busy < model.slots:
             if limits.model_concurrency and len(model.running) >= limits.model_concurrency:
                 return False
             item = model.queue.head(now, barrier, self._places.at_limit(limits.key_concurrency))
@@ -272,6 +276,7 @@ class Scheduler:
             self._places.serve(item, model, now)
             self._history.used(model.key, now)
             self._out.append(m.Grant(item.ticket, model.key))
+        return False
 
     def _reloads(self, model: Model) -> bool:
         """Does another variant of the same model wait for this one to go?"""
