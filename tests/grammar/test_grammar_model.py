@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import tempfile
 import time
@@ -20,7 +21,7 @@ from inhouse.core.events import ChoiceEnd, TextDelta
 from inhouse.core.messages import Format, Grammar, Message, Sampling, Text
 from inhouse.core.models import Card, ModelName
 from inhouse.core.requests import Chat, LoadOptions
-from inhouse.engines import registry as engines
+from inhouse.engines.llamacpp import LlamaCpp, wheel
 from inhouse.engines.recipe import Room
 from inhouse.grammar import Validator, check
 from inhouse.store.store import Store
@@ -74,7 +75,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
 def worker() -> Iterator[tuple[Card, Launch]]:
     store = Store(model_home(SMALL))
     card = next(card for card in store.cards() if card.name.key == ModelName.parse(SMALL).key)
-    recipe = engines.choose(Settings(kind="wheel", slots=2, context_length=1024))
+    recipe = LlamaCpp(Settings(kind="wheel", slots=2, context_length=1024), wheel(), os.environ)
     with tempfile.TemporaryDirectory(prefix="ih-") as folder:
         address = str(Path(folder) / "w.sock")
         launch = recipe.launch(card, LoadOptions(), room=Room(4 * 2**30, 2), address=address, secret="")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -33,7 +34,7 @@ from inhouse.core.events import (
 from inhouse.core.messages import Format, Message, Sampling, Text, Tool, ToolCall, ToolChoice, ToolResult
 from inhouse.core.models import Card, ModelName
 from inhouse.core.requests import Chat, Complete, Embed, LoadOptions, Request
-from inhouse.engines import registry as engines
+from inhouse.engines.llamacpp import LlamaCpp, wheel
 from inhouse.engines.recipe import Room
 from inhouse.prepare import Prepare
 from inhouse.store.store import Store
@@ -80,7 +81,7 @@ def _run(name: str, folder: Path, *, slots: int = 3, label: str = "", **fields: 
     store = Store(model_home(name))
     card = next(c for c in store.cards() if c.name.key == ModelName.parse(name).key)
     card = dataclasses.replace(card, **fields)
-    recipe = engines.choose(Settings(kind="wheel", slots=slots, context_length=1024))
+    recipe = LlamaCpp(Settings(kind="wheel", slots=slots, context_length=1024), wheel(), os.environ)
     address = str(folder / f"{len(name)}{label}.sock")
     launch = recipe.launch(card, LoadOptions(), room=Room(4 * 2**30, 2), address=address, secret="")
     with (folder / f"{len(name)}{label}.log").open("wb") as log:
