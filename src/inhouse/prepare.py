@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from . import grammar
+from .core.errors import Unsupported
 from .core.models import Card
 from .core.requests import Chat, Complete, Render, Request
 
@@ -18,11 +19,13 @@ R = TypeVar("R", bound=Chat | Complete)
 @dataclasses.dataclass(frozen=True, slots=True)
 class Prepare:
     """``bring`` replaces what lies elsewhere; ``render`` applies a template of the request.
-    ``grammars`` are the notations of the engine that runs a model (``Launch.grammars``)."""
+    ``grammars`` are the notations of the engine that runs a model (``Launch.grammars``), ``reachable`` those
+    that it could have on another build: what needs them is run there."""
 
     bring: Callable[[Request], Awaitable[Request]]
     render: Callable[[Request, Card], Awaitable[Request]]
     grammars: Callable[[Card], frozenset[str]]
+    reachable: Callable[[Card], frozenset[str]] = lambda card: frozenset()
 
     async def __call__(self, request: Request, card: Card) -> Request:
         """The request as an engine gets it. Raises BadRequest and below, naming the field."""
@@ -36,7 +39,23 @@ class Prepare:
         """The request with its formats checked, if it has any. Compiling one may take a while."""
         if request.format is None and not _forced(request):
             return request  # what a free call is held to is looked at once there is one
-        return await asyncio.to_thread(_checked, request, self.grammars(card))
+        return await asyncio.to_thread(_placed, request, self.grammars(card), self.reachable(card))
+
+
+def _placed(request: R, grammars: frozenset[str], reachable: frozenset[str]) -> R:
+    """The request checked for the engine at hand, else for one that has more notations. What was checked
+    for lark must not meet a worker without it: a schema would be enforced less than it says."""
+    needed = grammars
+    try:
+        done = _checked(request, grammars)
+    except Unsupported:
+        if reachable <= grammars:
+            raise
+        needed = grammars | reachable
+        done = _checked(request, needed)
+    if "lark" not in needed:
+        return done
+    return dataclasses.replace(done, load=dataclasses.replace(done.load, grammar="lark"))
 
 
 def _checked(request: R, grammars: frozenset[str]) -> R:

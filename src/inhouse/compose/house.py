@@ -111,7 +111,9 @@ class House:
             resolve=self.catalog.resolve,
             check=catalog.check,
             dress=self.sharing.dress,
-            prepare=Prepare(self.attachments.bring, render_template, self.engines.grammars),
+            prepare=Prepare(
+                self.attachments.bring, render_template, self.engines.grammars, self.engines.reachable
+            ),
             route=self.sharing.route,
             lease=self.fleet.lease,
             stop=self.fleet.stop,
