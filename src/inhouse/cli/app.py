@@ -34,6 +34,7 @@ _MODULES = {
     "du": "du",
     "prune": "prune",
     "doctor": "doctor",
+    "plan": "plan",
     "engine": "engine",
     "events": "events",
     "why": "why",

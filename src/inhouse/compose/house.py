@@ -17,6 +17,7 @@ from ..config import Config
 from ..engines.engines import Engines
 from ..fleet import Fleet, FleetSettings
 from ..ledger import Meter
+from ..planning import History
 from ..prepare import Prepare
 from ..runtime import Runtime
 from ..server.guard import Guard
@@ -26,6 +27,8 @@ from .building import Builds
 from .connecting import Connecting
 from .launching import Launching
 from .observing import Ears, kept
+from .planning import Planning
+from .scoring import Scoring
 from .sharing import Sharing
 from .versus import Versus
 
@@ -107,6 +110,15 @@ class House:
         fetch = config.fetch
         self.attachments = Attachments(hosts=fetch.hosts, size=fetch.size, timeout=fetch.timeout)
         self.sharing = Sharing(self.catalog, keep_alive=fleet.keep_alive)
+        self.planning = Planning(
+            config,
+            rooms=(self.store, self.catalog, self.engines),
+            machine=self._machine,
+            free=self.launching.room,
+            history=History(config.home),
+        )
+        self.scoring = Scoring(self.planning, self.fleet.loaded)
+        self.ears.measuring.append(self.scoring.measured)
         self.runtime = Runtime(
             resolve=self.catalog.resolve,
             check=catalog.check,
@@ -117,7 +129,7 @@ class House:
             route=self.sharing.route,
             lease=self.fleet.lease,
             stop=self.fleet.stop,
-            sink=self.ears.closed,
+            sink=self.scoring.hearing(self.ears.closed),
         )
 
     def _policy(self) -> store.Policy:
@@ -178,6 +190,7 @@ class House:
             builds=self.builds,
             journal=self.journal,
             traces=self.traces,
+            plan=self.planning.answer,
             token=self.token,
             keys=keys,
             host=self.sharing.host,

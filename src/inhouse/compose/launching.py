@@ -83,12 +83,16 @@ class Launching:
         """How to start a worker for ``card``. Blocking. Raises BadRequest, OutOfMemory, LoadFailed."""
         if card.files:
             self._store.check(card)
-        room = min(self.memory(), self._there())
+        room = self.room()
         cap, since = self._caps.get(card.digest, (0, 0.0))
         if not cap or time.monotonic() - since > CAPPED:
             return self._planned(card, options, room)
         launch = self._planned(card, options, min(room, cap))
         return _noting(launch, "It is planned smaller than usual: it ran out of memory a short while ago.")
+
+    def room(self) -> int:
+        """Bytes that a model may take now, if all others make room."""
+        return min(self.memory(), self._there())
 
     def _there(self) -> int:
         """Bytes that a model could have if no other was loaded."""

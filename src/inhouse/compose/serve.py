@@ -138,6 +138,7 @@ async def _serve(config: Config, house: House, sock: Any, left: list[str]) -> No
             await house.fleet.close()
             await house.store.close()
             await house.builds.close()
+            house.scoring.close()
             await house.archive.close()
             house.attachments.close()
             diary.end()

@@ -31,6 +31,8 @@ HIDDEN_COPIES: Final = 5
 """Tensors of batch x width alive beside the logits when the graph is at its widest."""
 RUNTIME: Final = 35 * MIB
 """Interpreter, libraries and the engine's own state; measured with the wheel, 0.1 and 0.5 B models."""
+RESTING: Final = 3 * MIB // 2
+"""What of the buffers is in use before the first request."""
 VOCABULARY: Final = 450
 """Bytes that the tokenizer holds per token; measured with vocabularies of 49,152 and 151,936."""
 GPU_RUNTIME: Final = 400 * MIB
@@ -102,6 +104,11 @@ class Memory:
         return self.weights + self.kv + self.compute + self.runtime
 
     @property
+    def at_rest(self) -> int:
+        """What the process shows as resident once it is loaded and has answered nothing yet."""
+        return self.resident - self.touched + RESTING
+
+    @property
     def resident(self) -> int:
         """What the process shows as resident after its first answers."""
         return self.weights + self.rearranged + self.kv + self.touched + self.runtime
@@ -138,7 +145,7 @@ def compute(shape: Shape, load: Load) -> tuple[int, int]:
     scores = shape.vocabulary * _F32 if shape.generates else 0
     outputs = scores * load.slots
     reserved = max(scores * rows + mask + hidden, busy) + outputs
-    return reserved, min(reserved, busy + outputs + 3 * MIB // 2)
+    return reserved, min(reserved, busy + outputs + RESTING)
 
 
 def memory(shape: Shape, load: Load) -> Memory:

@@ -11,6 +11,7 @@ from ...archive import Archive
 from ...catalog import Catalog
 from ...config import Config
 from ...core.models import Card
+from ...dialects.inhouse.plan import PlanOrder
 from ...fleet import Fleet
 from ...journal import Journal, Traces
 from ...ledger import Meter
@@ -29,7 +30,8 @@ class Services:
     ``routes`` is the table the reference is made from. ``token``: whoever sends it in the header
     ``x-inhouse-local`` has read a file that only this server's user can read. ``archive``: what clients
     asked us to keep; ``background``: the responses that run on without a client; ``journal``: what
-    happened and why; ``traces``: the ways of single requests; ``keys``: those that are let in;
+    happened and why; ``traces``: the ways of single requests; ``plan`` says what a load
+    would take (blocking); ``keys``: those that are let in;
     ``host``: what the worker of a model goes by in the fleet, where models share one.
     """
 
@@ -45,6 +47,7 @@ class Services:
     builds: Builds
     journal: Journal
     traces: Traces
+    plan: Callable[[PlanOrder], dict[str, Any]]
     routes: tuple[Any, ...] = ()
     token: str = ""
     keys: Keys = field(default_factory=Keys)
