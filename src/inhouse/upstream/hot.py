@@ -6,7 +6,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from .marks import BLOCK, Marks
+from .marks import Marks
 
 REMEMBERED: Final = 2**16
 """Marks of earlier prompts that are kept in mind: some 4 MiB of text."""
@@ -52,7 +52,7 @@ def hot(marks: Marks, seen: int, tokens: int, *, pinned: bool) -> int:
     ``seen`` before, all of a ``pinned`` one, and a long head in any case."""
     if pinned:
         return len(marks.chain)
-    head = min(marks.head // BLOCK, len(marks.chain))
+    head = marks.within(marks.head)
     return max(seen, head if tokens * marks.share(head) >= HEAD else 0)
 
 

@@ -19,6 +19,12 @@ import msgspec
 BLOCK: Final = 64
 """Bytes of a block: some 16 tokens of English."""
 
+FINE: Final = 16
+"""Bytes of each of the first blocks: short prompts have something in common, too."""
+
+FIRST: Final = 32
+"""So many blocks are fine."""
+
 MOST: Final = 2**14
 """Blocks that are looked at; what a longer prompt (1 MiB) goes on with is not compared."""
 
@@ -49,7 +55,21 @@ class Marks:
 
     def share(self, blocks: int) -> float:
         """Which part of the prompt so many blocks are, 0..1."""
-        return min(1.0, blocks * BLOCK / self.size) if self.size else 0.0
+        return min(1.0, extent(blocks) / self.size) if self.size else 0.0
+
+    def cut(self, blocks: int) -> Marks:
+        """Those of the first blocks alone."""
+        return Marks(self.chain[:blocks], extent(blocks), 0, self.plain)
+
+    def within(self, size: int) -> int:
+        """How many blocks lie within the first ``size`` bytes."""
+        fine = min(size // FINE, FIRST)
+        return min(fine + max(0, size - FINE * FIRST) // BLOCK, len(self.chain))
+
+
+def extent(blocks: int) -> int:
+    """How many bytes the first ``blocks`` blocks are."""
+    return FINE * min(blocks, FIRST) + BLOCK * max(0, blocks - FIRST)
 
 
 NOTHING: Final = Marks()
@@ -60,9 +80,14 @@ def marks(body: Mapping[str, Any], salt: bytes = b"") -> Marks:
     text, head, plain = _chat(body) if "messages" in body else _prompt(body)
     chain = []
     state = hashlib.blake2b(salt, digest_size=8)
-    for at in range(0, min(len(text), MOST * BLOCK) - BLOCK + 1, BLOCK):
-        state.update(text[at : at + BLOCK])
+    start = 0
+    for count in range(1, MOST + 1):
+        end = extent(count)
+        if end > len(text):
+            break
+        state.update(text[start:end])
         chain.append(state.digest())
+        start = end
     return Marks(tuple(chain), len(text), head, plain)
 
 

@@ -39,12 +39,12 @@ class Saved(msgspec.Struct):
     layout: str
     owner: str
     marks: list[str]
-    tokens: int
-    held: int
     size: int
     crc: int
-    seconds: float
     used: float
+    tokens: int = 0
+    held: int = 0
+    seconds: float = 0.0
     hits: int = 0
     misses: int = 0
     version: int = VERSION

@@ -17,10 +17,11 @@ SIMILAR = 0.1
 @dataclass(slots=True, eq=False)
 class Slot:
     """``marks`` of the prompt it holds, which was ``tenant``'s; ``adapters`` that it was computed with.
-    ``tenant`` None: nobody knows whose."""
+    ``tenant`` None: nobody knows whose. ``held``: busy, but nothing is computed in it."""
 
     number: int
     busy: bool = False
+    held: bool = False
     marks: Marks = NOTHING
     tenant: str | None = None
     adapters: tuple[float, ...] = ()
@@ -63,14 +64,18 @@ class Slots:
         best.used = self._turn
         return best
 
+    def hold(self, slot: Slot) -> None:
+        """Keep a free slot from being taken, though the engine may still choose it."""
+        slot.busy = slot.held = True
+
     def give(self, slot: Slot) -> None:
         """It is free again."""
-        slot.busy = False
+        slot.busy = slot.held = False
 
     def stray(self, change: int) -> None:
         """A request came (1) or went (-1) for which the engine chooses slots: no free one can be told."""
         self._astray += change
         for slot in self.all:
-            if not slot.busy:
+            if not slot.busy or slot.held:
                 slot.forget()
                 slot.used = 0

@@ -9,8 +9,9 @@ from typing import Any
 
 from ..core.events import Event
 from ..dialects.llamaserver import Order
-from .desk import Desk, Terms
+from .desk import Desk
 from .http import Asking, Decoder, Link
+from .seat import Terms
 
 _COMPUTED = ("/v1/embeddings", "/rerank")
 """Calls that take slots of the engine's own choice."""

@@ -14,9 +14,10 @@ from ..core.requests import Chat, Complete, Detokenize, Embed, Load, Render, Req
 from ..core.usage import Timings, Usage
 from ..grammar import engine_grammar
 from . import chat, complete, embed, rank, tokens
-from .desk import Desk, Terms
+from .desk import Desk
 from .hot import Rules
 from .http import Link
+from .seat import Terms
 from .shelf import Shelf
 from .turn import Turn
 
