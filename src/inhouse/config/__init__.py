@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from ..core.errors import BadRequest
+from .programs import Program, read_programs
 from .sections import Engine, Fetch, Fleet, Journal, Keep, Log, Server, Store
 from .values import duration, size
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """The tree. ``origins`` says for each dotted name where its value came from."""
+    """The tree. ``origins`` says for each dotted name where its value came from; ``programs`` are the
+    engines that the file alone describes."""
 
     home: Path
     server: Server = field(default_factory=Server)
@@ -32,6 +34,7 @@ class Config:
     fetch: Fetch = field(default_factory=Fetch)
     journal: Journal = field(default_factory=Journal)
     log: Log = field(default_factory=Log)
+    programs: Mapping[str, Program] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -47,6 +50,7 @@ class Setting:
     secret: bool
 
 
+PROGRAMS = "engines"
 _SECTIONS: dict[str, type[Any]] = {
     "server": Server,
     "fleet": Fleet,
@@ -83,6 +87,9 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise BadRequest(f"{path.name}: {error}", hint="Mend or remove the config file.") from None
     flat: dict[str, Any] = {}
     for section, values in tree.items():
+        if section == PROGRAMS:
+            flat[PROGRAMS] = values
+            continue
         if not isinstance(values, dict):
             raise BadRequest(f"{path.name}: '{section}' must stand in a section", hint="See: inhouse config")
         flat |= {f"{section}.{key}": value for key, value in values.items()}
@@ -93,6 +100,7 @@ def load(environ: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> 
     """Read the settings once. ``flags`` are dotted names with values. Raises BadRequest."""
     home = Path(environ.get("INHOUSE_HOME") or Path.home() / ".inhouse").expanduser().absolute()
     in_file = _read_file(home / "config.toml")
+    programs = read_programs(in_file.pop(PROGRAMS, {}))
     flags = {k: v for k, v in (flags or {}).items() if v is not None}
     known = {s.name for s in settings()}
     for name in [*in_file, *flags]:
@@ -119,7 +127,7 @@ def load(environ: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> 
         except (ValueError, TypeError) as error:
             raise BadRequest(f"{s.name} ({origin}): {error}", hint=s.doc) from None
     tree = {section: kind(**values[section]) for section, kind in _SECTIONS.items()}
-    return Config(home=home, origins=origins, **tree)
+    return Config(home=home, origins=origins, programs=programs, **tree)
 
 
 def value(config: Config, name: str) -> Any:
@@ -145,6 +153,7 @@ __all__ = [
     "Journal",
     "Keep",
     "Log",
+    "Program",
     "Server",
     "Setting",
     "Store",

@@ -39,7 +39,7 @@ class Launch:
     digests of the LoRA adapters that are at hand, in the engine's order. ``prefixes``: the folder that
     holds saved prompts, "" where none are kept. ``notices``: what a person should know of this choice,
     e.g. why a better build was not taken. ``takes``: which optional parts of OpenAI's wire the worker's
-    server understands (``dialects.openai.client``); ``ready_path`` answers 200 once it can be asked.
+    server understands (``core.features``); ``ready_path`` answers 200 once it can be asked.
     ``growth``: bytes of ``memory`` that it does not have after its load but may take later (a cache).
     """
 
