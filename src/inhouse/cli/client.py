@@ -252,7 +252,7 @@ def _refusal(status: int, text: bytes, body: Any, advice: str = "") -> InhouseEr
     except (ValueError, KeyError, TypeError, AttributeError):
         message, hint = f"the server answered with status {status}", _OTHER
     hint = hint or advice
-    if status == 404 and not hint:
+    if status == 404 and not hint and (message.startswith("model ") or ". " not in message):
         model = (body.get("model") or body.get("source")) if isinstance(body, dict) else None
         pull = f"; or get it: inhouse pull {model}" if model else ""
         hint = f"See what is here: inhouse list{pull}" if message.startswith("model ") else _OTHER
