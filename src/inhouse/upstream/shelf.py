@@ -197,16 +197,18 @@ class Shelf:
 
     def _make_room(self, new: Saved) -> bool:
         """Delete what is worth least until ``new`` fits, but nothing that is worth more."""
-        now = time.time()
+        now, victims = time.time(), []
         free = self.limit - sum(saved.size for saved in self._saved.values())
         for old in sorted(self._saved.values(), key=lambda saved: saved.worth(now)):
-            if free >= new.size:
+            if free >= new.size or old.worth(now) > new.worth(now):
                 break
-            if old.worth(now) > new.worth(now):
-                return False
-            self._drop(old)
+            victims.append(old)
             free += old.size
-        return free >= new.size
+        if free < new.size:
+            return False
+        for old in victims:
+            self._drop(old)
+        return True
 
     def _drop(self, saved: Saved) -> None:
         self._saved.pop((saved.layout, saved.name), None)
