@@ -89,7 +89,8 @@ def test_token_ids_have_marks_as_well():
 def test_prompts_with_images_are_known_but_not_saved():
     picture = [{"type": "text", "text": TEXT}, {"type": "image_url", "image_url": {"url": "data:..."}}]
     found = marks({"messages": [{"role": "user", "content": picture}]})
-    assert found.chain and not found.plain
+    assert found.chain
+    assert not found.plain
     assert not marks({"prompt": {"prompt_string": TEXT, "multimodal_data": ["x"]}}).plain
 
 
@@ -104,7 +105,8 @@ def test_a_prompt_goes_where_its_beginning_is():
     slots = Slots(3)
     first = slots.take(raw(TEXT), "", ())
     other = slots.take(raw("Something else. " * 50), "", ())
-    assert first is not None and other is not None
+    assert first is not None
+    assert other is not None
     first.marks, other.marks = raw(TEXT), raw("Something else. " * 50)
     slots.give(first)
     slots.give(other)
@@ -114,7 +116,9 @@ def test_a_prompt_goes_where_its_beginning_is():
 def test_what_nobody_knows_goes_where_nothing_was_for_longest():
     slots = Slots(2)
     a, b = slots.take(raw("a"), "", ()), slots.take(raw("b"), "", ())
-    assert a is not None and b is not None and a is not b
+    assert a is not None
+    assert b is not None
+    assert a is not b
     assert slots.take(raw("c"), "", ()) is None
     slots.give(b)
     slots.give(a)
@@ -128,7 +132,8 @@ def test_other_adapters_know_nothing_of_a_prompt():
     a.marks, a.adapters = raw(TEXT), (1.0, 0.0)
     slots.give(a)
     b = slots.take(raw(TEXT), "", (0.0, 0.0))
-    assert b is not None and b is not a
+    assert b is not None
+    assert b is not a
     slots.give(b)
     assert slots.take(raw(TEXT), "", (1.0, 0.0)) is a
 
@@ -146,17 +151,21 @@ def test_tenants_share_what_is_in_memory_unless_they_are_kept_apart(apart):
 def test_slots_of_the_engines_choice_may_be_any_that_is_free():
     slots = Slots(3)
     a, b, c = (slots.take(raw(str(n)), "t", ()) for n in range(3))
-    assert a and b and c
+    assert a
+    assert b
+    assert c
     for slot in (a, b, c):
         slot.marks, slot.tenant = raw(TEXT), "t"
     slots.give(b)
     slots.give(c)
     slots.hold(c)
     slots.stray(1)
-    assert slots.busy and slots.take(raw(TEXT), "t", ()) is None
-    assert a.marks.chain and a.tenant == "t", "it is computing, so the engine cannot take it"
-    assert not b.marks.chain and b.tenant is None
-    assert not c.marks.chain and c.tenant is None, "a save holds it, the engine does not know"
+    assert slots.busy
+    assert slots.take(raw(TEXT), "t", ()) is None
+    assert (bool(a.marks.chain), a.tenant) == (True, "t"), "it is computing: the engine cannot take it"
+    assert not b.marks.chain
+    assert b.tenant is None
+    assert (c.marks.chain, c.tenant) == ((), None), "a save holds it, the engine does not know"
     slots.stray(-1)
     assert slots.take(raw(TEXT), "t", ()) is b
 

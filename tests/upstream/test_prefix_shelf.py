@@ -87,7 +87,8 @@ def test_what_one_process_saved_the_next_one_finds(shelf):
     assert found(again, A) is None, "not read yet"
     again.open(LAYOUT)
     hit = again.find(LAYOUT, "o", of(A).chain)
-    assert hit is not None and again.intact(hit[0])
+    assert hit is not None
+    assert again.intact(hit[0])
 
 
 @pytest.mark.parametrize("harm", ["torn", "changed", "gone"])
@@ -164,7 +165,8 @@ def test_use_makes_it_worth_more_and_two_misses_in_a_row_end_it(shelf):
     again = Shelf(shelf.root, 1000)
     again.open(LAYOUT)
     hit = again.find(LAYOUT, "o", of(A).chain)
-    assert hit is not None and (hit[0].hits, hit[0].misses) == (2, 1)
+    assert hit is not None
+    assert (hit[0].hits, hit[0].misses) == (2, 1)
     again.touch(hit[0], hit=False)
     assert names(again) == set()
 
