@@ -93,7 +93,7 @@ def test_no_other_set_of_idle_models_is_worth_less_and_makes_enough_room(
     sizes: list[tuple[int, float]], need: int
 ) -> None:
     residents = [resident(str(n), memory, value) for n, (memory, value) in enumerate(sizes)]
-    total = 120
+    total = max(120, sum(memory for memory, _ in sizes))
     free = total - sum(memory for memory, _ in sizes)
     decided = plan([Claim("new", "new", need, 0.0)], residents, Room.of(total, 0), 2.0)
     sets = itertools.chain.from_iterable(
@@ -202,6 +202,25 @@ def test_a_measured_size_takes_the_place_of_the_estimate() -> None:
     house.load("a", memory=30)
     house(Measured("a", 80, 80))
     assert house.arrive(1, "b", memory=60) == [Stop("a", "evicted")]
+
+
+def test_models_that_turn_out_too_large_together_lose_the_idle_one_that_is_worth_least() -> None:
+    house = House(memory=100)
+    for key in ("a", "b", "c"):
+        house.load(key, memory=30)
+        house.now += 10
+    house.arrive("r", "a")
+    assert house(Measured("a", 60, 60)) == [Stop("b", "evicted")]
+    assert house(Measured("a", 61, 61)) == []  # what leaves counts no more
+
+
+def test_what_is_kept_stays_where_all_idle_ones_would_not_be_enough() -> None:
+    house = House(memory=100)
+    house.load("kept", memory=20, keep_alive=math.inf)
+    house.load("idle", memory=20)
+    house.arrive("r", "busy", memory=50)
+    house(Ready("busy", 1))
+    assert house(Measured("busy", 130, 130)) == [Stop("idle", "evicted")]
 
 
 def test_a_model_that_shrinks_lets_a_waiting_one_in() -> None:

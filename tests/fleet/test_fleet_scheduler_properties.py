@@ -72,7 +72,6 @@ class SchedulerMachine(RuleBasedStateMachine):
             case Start(key):
                 assert key not in self.workers, "started twice"
                 self.workers[str(key)] = "loading"
-                self.sizes[str(key)] = MODELS[str(key)][1]
                 assert sum(self.sizes[key] for key in self.workers) <= BUDGET, "loaded into no room"
             case Stop(key, _):
                 assert self.workers[str(key)] in ("loading", "ready")
@@ -123,6 +122,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         priority, patience = urgency
         self.deadlines[ticket] = self.now + patience
         group, memory = MODELS[key]
+        if key not in self.workers:
+            self.sizes[key] = memory
         deadline = self.deadlines[ticket]
         self.send(Arrive(ticket, key, group, tenant, memory, weight, keep_alive, priority, work, deadline))
 
@@ -140,7 +141,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def measured(self, data: st.DataObject, share: float) -> None:
         """A worker turns out to take less than was planned for it."""
         key = data.draw(st.sampled_from(sorted(self.workers)))
-        size = max(1, int(MODELS[key][1] * share))
+        size = max(1, int(self.sizes[key] * share))
         ready = self.workers[key] == "ready"
         if ready:
             self.sizes[key] = size

@@ -5,7 +5,8 @@ of all sets of them that make enough room the one that is worth least, models ke
 nothing else does. If the idle are not enough, busy ones go, too, the longest resident first. A busy
 model *yields*: it still serves what was in line before the claimant's oldest request plus a patience,
 then nothing more, so that steady load on one model cannot starve another. Whoever comes after the
-claimant may load beside it but not into the room it claims.
+claimant may load beside it but not into the room it claims. Where models turn out to take more than there
+is, idle ones go although nobody claims their room.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from .memory import Room
@@ -121,6 +122,16 @@ def _victims(claim: Claim, candidates: Sequence[Resident], room: Room) -> list[R
     return own + chosen
 
 
+def _surplus(candidates: Sequence[Resident], room: Room) -> list[Resident]:
+    """Idle models that have to go because all together take more than there is."""
+    if not room.short:
+        return []
+    idle = [r for r in candidates if r.idle]
+    nothing = Claim("", "", 0, 0.0)
+    enough = _cheapest(nothing, idle, replace(room, models=None))
+    return [r for r in idle if not r.kept] if enough is None else enough
+
+
 def plan(
     claims: Sequence[Claim],
     residents: Sequence[Resident],
@@ -137,6 +148,10 @@ def plan(
         if not resident.leaving:
             later = later.take(resident.memory, resident.device)
     candidates = [r for r in residents if r.settled]
+    for victim in _surplus(candidates, later):
+        out.yielding[victim.key] = -math.inf
+        candidates.remove(victim)
+        later = later.free(victim.memory, victim.device)
     taken = {r.group for r in residents}
     claimed: set[Hashable] = set()
     for claim in sorted(claims, key=lambda c: c.since):

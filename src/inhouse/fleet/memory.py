@@ -32,6 +32,11 @@ class Room:
             and (self.models is None or self.models >= 1)
         )
 
+    @property
+    def short(self) -> bool:
+        """Is more taken than there is?"""
+        return (self.bytes is not None and self.bytes < 0) or (self.device is not None and self.device < 0)
+
     def take(self, memory: int, device: int = 0) -> Room:
         """The room left beside a model of so many bytes."""
         return self._change(-memory, -device, -1)

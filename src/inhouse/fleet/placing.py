@@ -25,8 +25,6 @@ def decide(models: Collection[Model], limits: Limits, free: int | None, history:
         for model in models
         if model.state is State.ABSENT and (oldest := model.queue.oldest()) is not None
     ]
-    if not claims:
-        return Plan()
     room = Room.of(limits.memory, limits.max_loaded, limits.device)
     if (there := free_for_all(models, free)) is not None:
         room = room.within(there)

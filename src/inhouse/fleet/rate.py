@@ -33,6 +33,6 @@ class Rate:
     def now(self) -> float:
         """Tokens per second over the last five seconds, or since the first token if that is later."""
         now = self._clock()
-        begin = max(now - WINDOW, self._first)
+        begin = max(float(int(now - WINDOW)), self._first)  # whole buckets only
         count = sum(n for second, n in self._buckets if second >= int(begin))
-        return count / max(1.0, now - max(begin, int(begin))) if count else 0.0
+        return count / max(1.0, now - begin) if count else 0.0
