@@ -32,7 +32,8 @@ def _range(value: Json, unit: str) -> str:
 
 
 def _seconds(value: Json) -> str:
-    return f"{value['low']:.2g} to {value['high']:.2g} s"
+    low, high = (f"{one:.0f}" if one >= 10 else f"{one:.2g}" for one in (value["low"], value["high"]))
+    return f"{low} to {high} s"
 
 
 def _where(answer: Json) -> str:

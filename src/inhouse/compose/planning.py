@@ -236,7 +236,7 @@ class Planning:
         mine = formula.weights + formula.kv + formula.compute
         total = sum(part.total for part in parts)
         kept = sum(part.model + part.context for part in parts)
-        plain = formula.weights + formula.rearranged + formula.kv
+        plain = formula.weights + formula.kv  # laid out without a mapped file: nothing is there twice
         tokens, expected = load.context * load.slots, (float(plain), float(plain), float(plain))
         self.history.came(self.where(found, place), "exact", tokens, expected, (kept, kept - plain))
         return {

@@ -77,7 +77,7 @@ def place(shape: Shape, load: Load, gpus: Sequence[Gpu], free: int) -> Placement
     room = [max(0, (gpu.free or gpu.memory) - MARGIN - GPU_RUNTIME - buffers) for gpu in able]
     count, shares = 0, [0] * len(able)
     for wanted in range(len(shape.layers) + 1, 0, -1):
-        if able and (found := _fits(shape, load, room, wanted)) is not None:
+        if any(room) and (found := _fits(shape, load, room, wanted)) is not None:
             count, shares = wanted, found
             break
     return _placed(shape, load, tuple(zip(able, shares, strict=True)), (count, free))
@@ -115,7 +115,7 @@ def _placed(shape: Shape, load: Load, shares: Sequence[tuple[Gpu, int]], rest: t
     host = Device(
         "CPU",
         "cpu",
-        (0, last - count) if last - count >= 0 and count <= last else None,
+        (0, min(last, last + 1 - count) - 1) if count <= last else None,
         max(0, parts.weights - moved),
         parts.kv - sum(device.kv for device in devices),
         parts.compute,
