@@ -6,11 +6,9 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from .. import __version__, catalog, machine, server, store
+from .. import catalog, machine, server, store
 from ..archive import Archive
 from ..attachments import Attachments
 from ..config import Config
@@ -25,6 +23,7 @@ from ..server.manage.templating import render_template
 from ..workshop import Workshop
 from .building import Builds
 from .connecting import Connecting
+from .hardware import Hardware
 from .launching import Launching
 from .observing import Ears, kept
 from .planning import Planning
@@ -63,7 +62,7 @@ class House:
         self.journal, self.traces = kept(config)
         self.ears = Ears(self.meter, self.journal, self.traces)
         self.stopping = False
-        self._machine = machine.detect()
+        self._machine = machine.known(machine.detect(config.home), config.home)
         self.engines = Engines(
             config.engine, state=config.home, machine=self._machine, tell=self.journal.write
         )
@@ -154,25 +153,6 @@ class House:
     def _memory(self) -> int:
         return self.launching.memory()
 
-    def report(self) -> dict[str, Any]:
-        """Hardware, engines and findings, for ``inhouse doctor``. Blocking."""
-        now = machine.detect()
-        available = self.engines.available()
-        found = machine.findings(
-            now,
-            engines=[asdict(one) for one in available],
-            tools=[asdict(one) for one in self.workshop.tools()],
-            home=self.config.home,
-            models=len(self.catalog.cards()),
-        )
-        return {
-            "version": __version__,
-            "machine": machine.to_json(now),
-            "engines": [asdict(one) for one in available],
-            "engine": self.engines.default.name,
-            "findings": [asdict(one) for one in found],
-        }
-
     def app(self, *, loopback: bool, activity: Activity) -> Guard:
         """The guarded ASGI application."""
         keys = server.Keys.of(self.config.server)
@@ -185,7 +165,9 @@ class House:
             meter=self.meter,
             archive=self.archive,
             background=server.Background(touch=activity.touch),
-            machine=self.report,
+            machine=Hardware(
+                self.config, self.engines, self.workshop, lambda: len(self.catalog.cards())
+            ).report,
             draining=lambda: self.stopping,
             builds=self.builds,
             journal=self.journal,

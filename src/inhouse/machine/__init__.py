@@ -5,7 +5,7 @@ from .findings import Finding, findings
 from .fit import Fit, plan
 from .machine import Bandwidth, Caches, Disk, Gpu, Limit, Machine, Node, Trouble
 from .records import fingerprint, from_json, to_json
-from .speed import known, measured
+from .speed import Measure, known, measured
 
 __all__ = [
     "Bandwidth",
@@ -16,6 +16,7 @@ __all__ = [
     "Gpu",
     "Limit",
     "Machine",
+    "Measure",
     "Node",
     "Trouble",
     "available",

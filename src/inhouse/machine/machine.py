@@ -86,10 +86,11 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Bandwidth:
-    """Memory bandwidth of all physical cores together in bytes a second, as measured by ``probe``.
+    """Memory bandwidth of all physical cores together in bytes a second, as ``speed`` measures it.
 
-    ``read`` is what a decode is bound by; ``copy`` counts bytes read plus bytes written. ``busy``: the
-    share of the CPUs that others used meanwhile, so the true value may be higher. ``when``: Unix time.
+    ``read``, which is at least ``copy``, is what a decode is bound by; ``copy`` counts bytes read plus
+    written. ``busy``: the share of the CPUs that others used meanwhile, so the true value may be higher.
+    ``when``: Unix time.
     """
 
     read: Size = 0

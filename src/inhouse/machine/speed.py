@@ -10,7 +10,7 @@ import threading
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 import psutil
@@ -18,6 +18,9 @@ import psutil
 from .asking import native
 from .machine import Bandwidth, Machine, Trouble
 from .records import fingerprint
+
+Measure = Literal["no", "once", "again"]
+"""Whether the memory's speed is measured: not at all, if it is not known, in any case."""
 
 FILE: Final = "machine.json"
 TIMEOUT: Final = 10.0
@@ -50,8 +53,8 @@ def measured(machine: Machine, home: Path, *, again: bool = False) -> Machine:
         if why:
             troubles = (*machine.troubles, Trouble("memory bandwidth", why))
             return replace(machine, bandwidth=before, troubles=troubles)
-        # Others can only take away: of two busy measurements the faster is nearer the truth.
-        best = before if not again and before.read > now.read and now.busy >= BUSY else now
+        # Others can only take away: what was measured beside them never replaces a faster one.
+        best = before if before.read > now.read and now.busy >= BUSY else now
         _keep(home, fingerprint(machine), best)
         return replace(machine, bandwidth=best)
 

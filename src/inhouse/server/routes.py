@@ -13,7 +13,19 @@ from .documents import docs_page, openapi_document
 from .generate import Generate
 from .health import health, metrics, root
 from .kept import completions, conversations, files, responses
-from .manage import engines, events, jobs, models, ollama_rest, planning, state, upkeep, uploads, why
+from .manage import (
+    engines,
+    events,
+    hardware,
+    jobs,
+    models,
+    ollama_rest,
+    planning,
+    state,
+    upkeep,
+    uploads,
+    why,
+)
 
 if TYPE_CHECKING:
     from .manage.services import Services
@@ -210,7 +222,8 @@ ROUTES: tuple[Row, ...] = (
         "Ollama",
         "ollama.com's recommendations: none",
     ),
-    Row(_READ, "/api/machine", state.machine, "Inhouse", "Hardware, engines and findings"),
+    Row(_READ, "/api/machine", hardware.machine, "Inhouse", "Hardware, engines and findings"),
+    Row(("POST",), "/api/machine/measure", hardware.measure, "Inhouse", "The same, memory measured"),
     Row(("POST",), "/api/plan", planning.plan, "Inhouse", "What a model takes and how fast it is", "Plan"),
     Row(_READ, "/api/events", events.events, "Inhouse", "What happened, and why", stream=_NDJSON),
     Row(_READ, "/api/why", why.listed, "Inhouse", "The latest or the slowest requests"),

@@ -22,19 +22,22 @@ _FAILED = ("error", "missing")
     context_settings=HELP,
     examples="""
     inhouse doctor
-    inhouse doctor --json
+    inhouse doctor --measure
+    inhouse doctor --json > machine.json
     """,
 )
+@click.option("--measure", is_flag=True, help="Measure the memory's speed again; takes about a second.")
 @json_option
 @click.pass_context
-def command(ctx: click.Context, as_json: bool) -> None:
+def command(ctx: click.Context, measure: bool, as_json: bool) -> None:
     """Check hardware, engines and settings.
 
     Says what hardware is here, which engine runs models on it, and what is missing, each finding
     with its fix. Exits with 1 when something is missing, and with 4 when the server does not even
-    start; then the last lines of its log are shown.
+    start; then the last lines of its log are shown. The memory's speed is measured once and kept.
+    What --json prints is read by inhouse plan --machine.
     """
-    answer, code = _ask(config.load(os.environ))
+    answer, code = _ask(config.load(os.environ), measure)
     if as_json:
         output.json_data(answer)
     else:
@@ -43,11 +46,12 @@ def command(ctx: click.Context, as_json: bool) -> None:
     ctx.exit(code)
 
 
-def _ask(settings: config.Config) -> tuple[dict[str, Any], int]:
+def _ask(settings: config.Config, measure: bool) -> tuple[dict[str, Any], int]:
     """The report and the exit code; a server that does not start is a finding, too."""
     try:
         client = server.connect(settings)
-        answer = dict(client.get("/api/machine", timeout=60.0))
+        method, path = ("POST", "/api/machine/measure") if measure else ("GET", "/api/machine")
+        answer = dict(client.call(method, path, timeout=60.0))
         version = client.get("/api/version").get("inhouse")
     except ServerUnreachable as error:
         return {"findings": [_finding("error", error.message, error.detail, error.hint)]}, 4

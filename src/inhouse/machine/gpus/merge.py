@@ -44,8 +44,13 @@ def _likely(one: Gpu, other: Gpu) -> bool:
         return False
     if one.device and other.device:
         return one.device == other.device
-    names = [re.sub(r"\W+|\(.*?\)", " ", gpu.name.lower()).split() for gpu in (one, other)]
-    return not all(names) or set(names[0]) <= set(names[1]) or set(names[1]) <= set(names[0])
+    names = [_words(gpu.name) for gpu in (one, other)]
+    return not all(names) or names[0] <= names[1] or names[1] <= names[0]
+
+
+def _words(name: str) -> set[str]:
+    """Of a name; what stands in brackets is (R), or a driver's."""
+    return set(re.sub(r"\W+", " ", re.sub(r"\([^)]*\)", " ", name.lower())).split())
 
 
 def _joined(one: Gpu, other: Gpu) -> Gpu:

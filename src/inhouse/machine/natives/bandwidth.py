@@ -2,7 +2,8 @@
 
 The C library does the work (ctypes lets go of Python's lock meanwhile): ``memchr`` and ``memcmp`` only
 read, ``memmove`` reads and writes. Of each the best of some short spans counts, as in STREAM, since
-whatever else runs can only take away; of the two that read the faster.
+whatever else runs can only take away. What was copied went through the memory as well, so reading is told
+to be at least as fast.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def main(order: dict[str, Any]) -> dict[str, Any]:
     rates = test.run()
     ours = os.times()
     return {
-        "read": int(max(rates["memchr"], rates["memcmp"])),
+        "read": int(max(rates.values())),
         "copy": int(rates["memmove"]),
         "size": sum(test.filled),
         "seconds": round(time.perf_counter() - began, 3),

@@ -15,17 +15,19 @@ from ...dialects.inhouse.plan import PlanOrder
 from ...fleet import Fleet
 from ...journal import Journal, Traces
 from ...ledger import Meter
+from ...machine import Measure
 from ...runtime import Runtime
 from ...store import Store
 from ..answers import Scope, header
 from ..kept.background import Background
-from .engines import Builds
 from ..keys import Keys
+from .engines import Builds
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """``machine`` reports the hardware and the engines (blocking: call it in a thread);
+    """``machine`` reports the hardware and the engines, and measures the memory's speed or not (blocking:
+    call it in a thread);
     ``draining`` is true once the server stops; ``builds`` knows the builds of engines;
     ``routes`` is the table the reference is made from. ``token``: whoever sends it in the header
     ``x-inhouse-local`` has read a file that only this server's user can read. ``archive``: what clients
@@ -42,7 +44,7 @@ class Services:
     fleet: Fleet
     meter: Meter
     archive: Archive
-    machine: Callable[[], dict[str, Any]]
+    machine: Callable[[Measure], dict[str, Any]]
     draining: Callable[[], bool]
     builds: Builds
     journal: Journal

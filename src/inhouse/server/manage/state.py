@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -57,7 +56,3 @@ def _shown(one: Loaded, now: datetime, keys: Keys) -> ollama.Loaded:
 
 async def version(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
     await answers.whole(scope, send, ollama.render_version(__version__))
-
-
-async def machine(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
-    await answers.json(scope, send, await asyncio.to_thread(services.machine))

@@ -1,0 +1,40 @@
+"""What this machine is, and how fast its memory."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ...core.errors import Conflict, Forbidden
+from ...machine import Measure
+from .. import answers
+from ..answers import Receive, Scope, Send
+
+if TYPE_CHECKING:
+    from .services import Services
+
+
+def _quiet(services: Services) -> bool:
+    """Whether no model works now: beside one the memory would seem slower than it is."""
+    return not any(one.busy for one in services.fleet.loaded())
+
+
+async def machine(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+    """Everything known; the memory's speed is measured the first time, if it is quiet."""
+    measure: Measure = "once" if services.trusts(scope) and _quiet(services) else "no"
+    await answers.json(scope, send, await asyncio.to_thread(services.machine, measure))
+
+
+async def measure(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
+    """The same with the memory's speed measured now."""
+    if not services.trusts(scope):
+        raise Forbidden(
+            "This machine is only measured for its own command line.",
+            hint="Run there: inhouse doctor --measure",
+        )
+    if not _quiet(services):
+        raise Conflict(
+            "A model works now: beside it the memory would seem slower than it is.",
+            hint="Try again when none is busy: inhouse ps",
+        )
+    await answers.json(scope, send, await asyncio.to_thread(services.machine, "again"))
