@@ -50,6 +50,7 @@ class LlamaDouble:
         app.router.add_post("/apply-template", self._render)
         app.router.add_post("/v1/embeddings", self._embed)
         app.router.add_post("/rerank", self._rerank)
+        app.router.add_post("/slots/{slot}", self._slot)
         for path in ("/v1/chat/completions", "/completion", "/infill"):
             app.router.add_post(path, self._generate)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
@@ -104,6 +105,9 @@ class LlamaDouble:
             return web.json_response({"prompt": self.template((await self._body(request))["messages"])})
         except ValueError as error:
             return _error(400, str(error))
+
+    async def _slot(self, request: web.Request) -> web.Response:
+        return _error(501, "This server does not support slots action.", "not_supported_error")
 
     async def _embed(self, request: web.Request) -> web.Response:
         body = await self._body(request)

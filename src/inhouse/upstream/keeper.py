@@ -7,11 +7,12 @@ deleted.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -146,23 +147,24 @@ class Keeper:
         if seat.saved is not None:
             hit = usage.cached_tokens >= seat.expected / 2
             self._failures = 0 if hit else self._failures + 1
-            self._start(asyncio.to_thread(self._shelf.touch, seat.saved, hit=hit))
+            touch = functools.partial(asyncio.to_thread, self._shelf.touch, seat.saved, hit=hit)
+            self._start(touch)
         owner = self._owner(seat.terms)
         before = self._seen.note(owner, seat.marks, seat.terms.number)
         blocks = hot(seat.marks, before, total, pinned=seat.terms.pinned)
         wanted = round(total * seat.marks.share(blocks))
         savable = blocks and seat.marks.plain and self._failures < FAILURES
         if savable and self._wanted(seat.marks, owner, blocks, wanted):
-            self._start(self._save(seat, owner, blocks, wanted))
+            self._start(functools.partial(self._save, seat, owner, blocks, wanted))
 
     def _wanted(self, found: Marks, owner: str, blocks: int, wanted: int) -> bool:
         there = self._shelf.find(self._layout, owner, found.chain[:blocks])
         return pays(wanted, round(wanted * extent(there[1]) / extent(blocks)) if there else 0, self._rules)
 
-    def _start(self, work: Awaitable[Any]) -> None:
+    def _start(self, work: Callable[[], Awaitable[Any]]) -> None:
         async def carry_out() -> None:
             try:
-                await work
+                await work()
             except (InhouseError, OSError, ValueError) as error:
                 _log.warning("a prompt could not be saved: %s", error)
                 self._failures += 1
