@@ -109,8 +109,8 @@ def test_the_wheel_is_started_by_our_worker_with_a_whole_order() -> None:
         "template": "",
         "flash_attention": None,
         "guess": ["ngram-simple"],
-        "guess_fields": {"ngram_simple": {"size_n": 8, "size_m": 16, "min_hits": 1}},
-        "logical_batch": 17 * found.slots,
+        "guess_fields": {"ngram_simple": {"size_n": 8, "size_m": 24, "min_hits": 1}},
+        "logical_batch": 25 * found.slots,
         "prefixes": "",
     }
 

@@ -36,6 +36,8 @@ _MODULES = {
     "doctor": "doctor",
     "plan": "plan",
     "engine": "engine",
+    "bench": "bench",
+    "tune": "tune",
     "events": "events",
     "why": "why",
     "config": "config",

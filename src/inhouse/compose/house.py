@@ -25,10 +25,13 @@ from .building import Builds
 from .connecting import Connecting
 from .hardware import Hardware
 from .launching import Launching
+from .measuring import Ground, Measuring
 from .observing import Ears, kept
 from .planning import Planning
 from .scoring import Scoring
 from .sharing import Sharing
+from .tuning import Tuner
+from .tunings import Tunings
 from .versus import Versus
 
 
@@ -105,6 +108,17 @@ class House:
         )
         self.launching.taken = lambda: self.fleet.taken
         versus = Versus(self.engines, self.fleet, self.store.cards)
+        tunings = Tunings(config, self._machine, self.store.cards)
+        self.launching.tune = tunings.apply
+        ground = Ground(self.engines, self.fleet, self.catalog, self._machine)
+        self.measuring = Measuring(ground)
+        self.tuner = Tuner(
+            ground,
+            tunings,
+            plan=self.launching.launch,
+            free=self.launching.beside,
+            tell=self.journal.write,
+        )
         self.builds = Builds(config, self.engines, self.fleet, versus, self.journal.write)
         fetch = config.fetch
         self.attachments = Attachments(hosts=fetch.hosts, size=fetch.size, timeout=fetch.timeout)
@@ -165,6 +179,8 @@ class House:
             meter=self.meter,
             archive=self.archive,
             background=server.Background(touch=activity.touch),
+            measuring=self.measuring,
+            tuner=self.tuner,
             machine=Hardware(
                 self.config, self.engines, self.workshop, lambda: len(self.catalog.cards())
             ).report,

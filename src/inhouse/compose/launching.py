@@ -21,7 +21,7 @@ from ..core.errors import LoadFailed, OutOfMemory
 from ..core.models import Card
 from ..core.requests import LoadOptions
 from ..engines.engines import Engines
-from ..engines.recipe import Room
+from ..engines.recipe import Recipe, Room
 from ..fleet import Size
 from ..machine import Machine
 from ..store import Store
@@ -63,6 +63,7 @@ class Launching:
         self._caps: dict[str, tuple[int, float]] = {}
         self.taken: Callable[[], Size] = Size
         self.prefixes = ""
+        self.tune: Callable[[Card, Recipe, Room], tuple[Card, Room]] = lambda card, recipe, room: (card, room)
 
     def memory(self) -> int:
         """Bytes that models may take."""
@@ -94,6 +95,10 @@ class Launching:
         """Bytes that a model may take now, if all others make room."""
         return min(self.memory(), self._there())
 
+    def beside(self) -> int:
+        """Bytes that models may take beside those that are loaded. Blocking."""
+        return min(self.memory() - self.taken().resident, self._there() - self.taken().resident)
+
     def _there(self) -> int:
         """Bytes that a model could have if no other was loaded."""
         taken = self.taken()
@@ -103,6 +108,7 @@ class Launching:
         room = Room(memory, self._machine.physical_cores, self._machine.gpus, prefixes=self.prefixes)
         address, secret = self._address()
         recipe = self._engines.of(card, options)
+        card, room = self.tune(card, recipe, room)
         return recipe.launch(card, options, room=room, address=address, secret=secret)
 
     def relaunch(self, card: Card, options: LoadOptions, failed: Launch, error: LoadFailed) -> Launch | None:

@@ -17,7 +17,7 @@ from ..core.models import Card
 NONE: Final = "none"
 AUTO: Final = "auto"
 
-LONGEST: Final = 16
+LONGEST: Final = 24
 """Tokens guessed in one go from what was said before."""
 
 

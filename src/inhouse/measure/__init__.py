@@ -4,6 +4,7 @@ from .figures import Figures, Level, Spread, ratio
 from .plan import Plan, Task
 from .run import Round, Run, Subject, compare, fold, measure, rounds
 from .sample import Sample, sample
+from .versus import apart, in_turns
 
 __all__ = [
     "Figures",
@@ -15,8 +16,10 @@ __all__ = [
     "Spread",
     "Subject",
     "Task",
+    "apart",
     "compare",
     "fold",
+    "in_turns",
     "measure",
     "ratio",
     "rounds",

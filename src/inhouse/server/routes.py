@@ -14,6 +14,7 @@ from .generate import Generate
 from .health import health, metrics, root
 from .kept import completions, conversations, files, responses
 from .manage import (
+    bench,
     engines,
     events,
     hardware,
@@ -22,6 +23,7 @@ from .manage import (
     ollama_rest,
     planning,
     state,
+    tune,
     upkeep,
     uploads,
     why,
@@ -244,6 +246,10 @@ ROUTES: tuple[Row, ...] = (
     Row(("POST",), "/api/engines/bench", engines.bench, "Inhouse", "Measure builds", "EngineBench", _NDJSON),
     Row(("POST",), "/api/engines/use", engines.use, "Inhouse", "Choose a build", "EngineName"),
     Row(("POST",), "/api/engines/remove", engines.remove, "Inhouse", "Remove a build", "EngineRemove"),
+    Row(("POST",), "/api/bench", bench.bench, "Inhouse", "Measure how fast a model is", "Bench", _NDJSON),
+    Row(("POST",), "/api/tune", tune.tune, "Inhouse", "Find what runs a model best here", "Tune", _NDJSON),
+    Row(("POST",), "/api/tune/show", tune.shown, "Inhouse", "What was found for a model", "OllamaName"),
+    Row(("POST",), "/api/tune/forget", tune.forget, "Inhouse", "Forget what was found", "OllamaName"),
     Row(_READ, "/api/store", upkeep.disk, "Inhouse", "How much space which model takes"),
     Row(_READ, "/api/foreign", upkeep.foreign, "Inhouse", "Models in other programs' stores"),
     Row(("POST",), "/api/alias", upkeep.alias, "Inhouse", "A name that follows a model", "Alias"),

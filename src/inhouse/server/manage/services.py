@@ -21,7 +21,9 @@ from ...store import Store
 from ..answers import Scope, header
 from ..kept.background import Background
 from ..keys import Keys
+from .bench import Measuring
 from .engines import Builds
+from .tune import Tuner
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Services:
     """``machine`` reports the hardware and the engines, and measures the memory's speed or not (blocking:
     call it in a thread);
     ``draining`` is true once the server stops; ``builds`` knows the builds of engines;
+    ``measuring`` says how fast models are, ``tuner`` what they are run best with;
     ``routes`` is the table the reference is made from. ``token``: whoever sends it in the header
     ``x-inhouse-local`` has read a file that only this server's user can read. ``archive``: what clients
     asked us to keep; ``background``: the responses that run on without a client; ``journal``: what
@@ -47,6 +50,8 @@ class Services:
     machine: Callable[[Measure], dict[str, Any]]
     draining: Callable[[], bool]
     builds: Builds
+    measuring: Measuring
+    tuner: Tuner
     journal: Journal
     traces: Traces
     plan: Callable[[PlanOrder], dict[str, Any]]

@@ -61,6 +61,35 @@ FIELDS: Fields = {
         },
         (),
     ),
+    "Bench": (
+        {
+            "model": MODEL,
+            "clients": (LIST, "How many send at once, one after the other.", {"items": {"type": INT}}),
+            "prompt": (INT, "Tokens of each prompt.", {"minimum": 1, "maximum": 1_000_000}),
+            "tokens": (INT, "Tokens of each answer at the most.", {"minimum": 1, "maximum": 1_000_000}),
+            "rounds": (INT, "How often each number of clients is tried.", {"minimum": 1, "maximum": 1000}),
+            "task": (
+                STRING,
+                "To go on with a text, or to copy one with a change.",
+                {"enum": ["text", "copy"]},
+            ),
+            "chat": (BOOL, "Ask as a conversation.", {}),
+            "shared": (BOOL, "Prompts that begin alike, so that a prompt cache helps.", {}),
+            "against": (STRING, "A build, or the URL of a server on this machine, in turns.", {}),
+            "there": (STRING, "What that server calls the model.", {}),
+            "before": (OBJ, "Figures of an earlier run to compare with.", {}),
+            "plot": (BOOL, "Draw a picture (SVG).", {}),
+        },
+        ("model",),
+    ),
+    "Tune": (
+        {
+            "model": MODEL,
+            "quick": (BOOL, "Only what tells most.", {}),
+            "minutes": (INT, "How long it may take.", {"minimum": 1, "maximum": 1440}),
+        },
+        ("model",),
+    ),
     "Lock": (
         {
             "inhouse_lock": (INT, "The format: 1.", {}),

@@ -1,0 +1,264 @@
+"""``inhouse bench``: a model measured through the fleet, alone or in turns with another engine."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import ipaddress
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import psutil
+
+from .. import charts, measure
+from ..catalog import Catalog
+from ..core.engine import Launch
+from ..core.errors import BadRequest
+from ..core.events import Event
+from ..core.models import Card, Tuning
+from ..core.requests import Ask, LoadOptions, Request
+from ..dialects.inhouse.measuring import BenchBody
+from ..engines.engines import Engines
+from ..fleet import Fleet
+from ..machine import Machine, fingerprint
+from ..measure import Figures, Level, Plan, Round, Subject
+from ..store import PullEvent
+from ..upstream.openai import OpenAIEngine
+
+OURS: Final = "ours"
+_COMMON: Final = frozenset({"chat", "completions", "stream_options"})
+"""What any server of OpenAI's wire that can be measured understands."""
+
+_BUSY: Final = 0.25
+"""Share of all CPUs that others may use before figures are called disturbed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What everything that is measured stands on."""
+
+    engines: Engines
+    fleet: Fleet
+    catalog: Catalog
+    machine: Machine
+
+
+class Measuring:
+    """``server.manage.bench.Measuring``."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._engines, self._fleet = ground.engines, ground.fleet
+        self._catalog, self._machine = ground.catalog, ground.machine
+
+    async def bench(self, body: BenchBody) -> AsyncGenerator[PullEvent, None]:
+        """Measure as ``body`` says; the last event holds the figures.
+
+        Raises ModelNotFound, BadRequest, NotFound and what the fleet raises.
+        """
+        card = self._catalog.resolve(body.model)
+        plan = plan_of(body)
+        before = Figures.from_json(body.before) if body.before is not None else None
+        ours = Leased(self._fleet, card)
+        others: dict[str, Subject] = {}
+        async with aclosing(_Other(self._fleet, self._engines, card, body)) as other:
+            if body.against:
+                others[body.against] = await other.subject()
+            about = {"machine": hardware(self._machine), "fingerprint": fingerprint(self._machine)}
+            subjects = {OURS: Subject(ours.run, str(card.name), about), **others}
+            watch = Watch(self._fleet, {card.digest, *other.digests})
+            await watch.begin()
+            yield PullEvent(f"loading {card.name}")
+            done: list[Round] = []
+            async with aclosing(measure.rounds(subjects, plan)) as turns:
+                async for one in turns:
+                    watch.look()
+                    done.append(one)
+                    yield PullEvent(told(one, plan, several=bool(others)))
+        figures = measure.fold(subjects, plan, done)
+        mine = dataclasses.replace(
+            figures[OURS], about={**about, **ours.facts(), "at": str(int(time.time()))}
+        )
+        result: dict[str, Any] = {"figures": mine.to_json(), "disturbed": watch.reasons()}
+        if body.against:
+            result["against"] = {"name": body.against, "figures": figures[body.against].to_json()}
+            result["ratios"] = measure.in_turns(done, OURS, body.against)
+        if before is not None:
+            result["before"] = before.to_json()
+            result["ratios"] = measure.apart(mine, before)
+        if body.plot:
+            shown = {str(card.name): mine} | {n: f for n, f in figures.items() if n != OURS}
+            result["svg"] = picture(shown | ({"before": before} if before else {}))
+        yield PullEvent("success", result=result)
+
+
+def plan_of(body: BenchBody) -> Plan:
+    """What a request to measure asks for."""
+    return Plan(
+        prompt=body.prompt,
+        answer=body.tokens,
+        clients=body.clients,
+        rounds=body.rounds,
+        task="copy" if body.task == "copy" else "text",
+        chat=body.chat,
+        shared=body.shared,
+    )
+
+
+class Leased:
+    """Runs requests of measurements on a model, each with a lease of its own, and knows how it was loaded."""
+
+    def __init__(self, fleet: Fleet, card: Card, who: str = "bench") -> None:
+        self.card = card
+        self._fleet, self._who = fleet, who
+        self.launch: Launch | None = None
+
+    async def run(self, request: Request) -> AsyncGenerator[Event, None]:
+        """As ``Engine.run``; what the lease waited for is told in no event: warm up first."""
+        ask = Ask(load=LoadOptions(), tenant=self._who, keep_alive=60.0)
+        async with self._fleet.lease(self.card, ask) as lease:
+            self.launch = lease.launch
+            async with aclosing(lease.run(request)) as events:
+                async for event in events:
+                    yield event
+
+    def facts(self) -> dict[str, str]:
+        """Engine, build and how tokens are guessed."""
+        launch = self.launch
+        if launch is None:
+            return {}
+        return {
+            "engine": launch.engine,
+            "build": launch.build,
+            "variant": launch.variant,
+            "speculative": launch.speculative or "none",
+            "slots": str(launch.slots),
+        }
+
+
+def copy_of(card: Card, key: str, tuning: Tuning) -> Card:
+    """The same model as another one that is loaded as ``tuning`` says: both can be loaded at once."""
+    digest = hashlib.sha256(f"{card.digest} {key}".encode()).hexdigest()
+    name = dataclasses.replace(card.name, tag=f"{card.name.tag[:64]}.{key}"[:128])
+    return dataclasses.replace(card, digest=digest, name=name, tuning=tuning, alias_of="")
+
+
+class _Other:
+    """What a model is held against; ``aclose`` ends what was begun for it."""
+
+    def __init__(self, fleet: Fleet, engines: Engines, card: Card, body: BenchBody) -> None:
+        self._fleet, self._engines, self._card, self._body = fleet, engines, card, body
+        self._remote: OpenAIEngine | None = None
+        self._copy: Card | None = None
+
+    @property
+    def digests(self) -> set[str]:
+        return {self._copy.digest} if self._copy else set()
+
+    async def subject(self) -> Subject:
+        """The other engine. Raises BadRequest, NotFound."""
+        against = self._body.against
+        if "/" in against:
+            launch = Launch("another server", (), local(against), wire="openai", takes=_COMMON)
+            launch = dataclasses.replace(launch, served_as=self._body.there or str(self._card.name))
+            self._remote = OpenAIEngine(self._card, launch)
+            return Subject(self._remote.run, launch.served_as, {"engine": against})
+        await asyncio.to_thread(self._engines.variant, against)
+        tuning = dataclasses.replace(self._card.tuning, engine=against)
+        self._copy = copy_of(self._card, against, tuning)
+        return Subject(Leased(self._fleet, self._copy).run, str(self._card.name), {"engine": against})
+
+    async def aclose(self) -> None:
+        if self._remote is not None:
+            await self._remote.close()
+        if self._copy is not None:
+            await self._fleet.stop(self._copy)
+
+
+def local(url: str) -> str:
+    """``host:port`` of an http URL on this machine. Raises BadRequest for any other."""
+    parts = urlsplit(url)
+    with suppress(ValueError):
+        host, port = parts.hostname or "", parts.port or 80
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        if parts.scheme == "http" and loopback and parts.path.rstrip("/") in ("", "/v1"):
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    raise BadRequest(
+        "only a server on this machine can be measured: an URL like http://127.0.0.1:8080",
+        hint="Or name a build; see: inhouse engine list",
+        param="against",
+    )
+
+
+class Watch:
+    """Notices what else was computed meanwhile; ``own`` are the digests of what is measured."""
+
+    def __init__(self, fleet: Fleet, own: Iterable[str]) -> None:
+        self._fleet, self._own = fleet, set(own)
+        self._others: set[str] = set()
+        self._busy = 0.0
+
+    async def begin(self) -> None:
+        """Look at what the machine does before anything is measured; takes half a second."""
+        self._busy = await asyncio.to_thread(busy_now)
+
+    def look(self) -> bool:
+        """Look once; True if another model was busy."""
+        busy = {
+            str(one.card.name)
+            for one in self._fleet.loaded()
+            if one.busy and one.card.digest not in self._own
+        }
+        self._others |= busy
+        return bool(busy)
+
+    def reasons(self) -> list[str]:
+        """Why the figures may be too low, in sentences."""
+        out = [f"{name} answered requests meanwhile." for name in sorted(self._others)]
+        if self._busy > _BUSY:
+            out.append(f"Other programs used {self._busy:.0%} of the CPUs before it began.")
+        return out
+
+
+def busy_now(interval: float = 0.5) -> float:
+    """Share of all CPUs in use, 0..1, over ``interval`` seconds. Blocking."""
+    return float(psutil.cpu_percent(interval)) / 100
+
+
+def hardware(machine: Machine) -> str:
+    """One line that says what figures were taken on."""
+    memory = machine.memory_total / 2**30
+    gpus = "".join(f", {gpu.name}" for gpu in machine.gpus)
+    return (
+        f"{machine.cpu or machine.arch}, {machine.physical_cores} cores, {memory:.0f} GiB{gpus}, {machine.os}"
+    )
+
+
+def told(one: Round, plan: Plan, *, several: bool) -> str:
+    """A round for people who wait."""
+    who = f"{one.subject}, " if several else ""
+    people = "1 client" if one.clients == 1 else f"{one.clients} clients"
+    return f"{who}{people}, round {one.number} of {plan.rounds}: {one.total:.1f} tokens/s"
+
+
+def picture(figures: Mapping[str, Figures]) -> str:
+    """Tokens a second by the number of clients, as SVG."""
+    series = {
+        f"{who}: {name}": [(float(level.clients), value(level)) for level in found.levels]
+        for who, found in figures.items()
+        for name, value in _LINES
+    }
+    return charts.lines("Tokens a second", "clients", "tokens/s", series)
+
+
+_LINES: Final[tuple[tuple[str, Callable[[Level], float]], ...]] = (
+    ("all streams", lambda level: level.total.median),
+    ("one stream", lambda level: level.decode.median),
+)
+
+
+__all__ = ["Ground", "Leased", "Measuring", "Watch", "busy_now", "copy_of", "hardware", "local"]
