@@ -149,6 +149,7 @@ class Builds:
 
     def _worth_measuring(self, key: str) -> bool:
         """A build for a GPU is taken as it is; one for the CPU must be faster than the wheel."""
+        self._engines.refresh()
         return any(one.key == key and not one.gpu and not one.why for one in self._engines.candidates())
 
     def _installed(self, order: InstallOrder, watch: Watch) -> None:

@@ -185,9 +185,11 @@ class Engines:
         return self.default.cards()
 
     def candidates(self) -> list[Candidate]:
-        """Every build that is here, in the order of choice, each tried. May start programs; blocking."""
+        """Every build that is here, each tried: in the order of choice, those that cannot be used last. May
+        start programs; blocking."""
         with self._lock:
-            return [self._tried(one) for one in ranked(self._gathered(), "auto", self.kept.use)]
+            found = [self._tried(one) for one in ranked(self._gathered(), "auto", self.kept.use)]
+        return sorted(found, key=lambda one: bool(one.why))
 
     def variant(self, key: str) -> Variant:
         """The recipe of one usable build, whatever is chosen. Raises LoadFailed."""

@@ -121,7 +121,11 @@ class Installer:
         folder = self._part(wanted)
         with guarded("preparing a download"):
             folder.mkdir(parents=True, exist_ok=True)
-        return self._net.file(wanted, folder)
+        try:
+            return self._net.file(wanted, folder)
+        except DigestMismatch:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     # -- what is in them ----------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, Protocol
 from urllib.parse import unquote, urldefrag, urljoin, urlsplit
 
-from ...core.errors import BadRequest, NotFound, SourceFailed
+from ...core.errors import BadRequest, Forbidden, NotFound, SourceFailed
 from .catalogue import Build, File
 
 GITHUB: Final = "https://github.com"
@@ -200,7 +200,14 @@ def _told(wanted: Wanted, net: Net) -> Wanted:
     match = _RELEASE.match(unquote(parts.path))
     asset: dict[str, Any] = {}
     if match and f"{parts.scheme}://{parts.netloc}" == GITHUB:
-        asset = _asset(net, match[1], match[2], match[3])
+        try:
+            asset = _asset(net, match[1], match[2], match[3])
+        except (SourceFailed, Forbidden) as error:
+            raise SourceFailed(
+                f"GitHub could not be asked for the digest of {wanted.file}: {error.message}",
+                hint="Give the digest yourself: --sha256 HEX",
+                detail=error.detail,
+            ) from error
     digest = str(asset.get("digest") or "").removeprefix("sha256:")
     if not _HEX.match(digest):
         raise SourceFailed(
