@@ -31,7 +31,8 @@ class Engines:
     """All recipes that this configuration allows; ``default`` runs what asks for no other.
 
     ``state`` is a folder where engines may keep things (the home). ``tell`` hears of builds that are not
-    used although they should be. Thread-safe. Raises LoadFailed with a fix when there is no engine at all.
+    used although they should be. ``others`` are the engines beside llama.cpp. Thread-safe. Raises LoadFailed
+    with a fix when there is no engine at all.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Engines:
         environ: Mapping[str, str] | None = None,
         machine: Machine | None = None,
         tell: Callable[[Record], None] = lambda record: None,
+        others: Sequence[registry.Other] = registry.OTHERS,
     ) -> None:
         self._settings = settings
         self._state = state
@@ -53,6 +55,8 @@ class Engines:
         self._told: set[str] = set()
         self._lock = threading.RLock()
         self._broken: dict[str, str] = {}
+        self.others = tuple(others)
+        self._gpu = any(gpu.memory and not gpu.shared for gpu in self.machine.gpus)
         self._others: dict[str, Recipe] = {}
         self._order: list[Candidate] = []
         self.shelf.sweep()
@@ -115,14 +119,14 @@ class Engines:
         first build that enforces it.
         """
         wanted = card.tuning.engine
-        for other in registry.OTHERS:
-            if other.name == wanted:
+        for other in self.others:
+            if other.name == wanted or (wanted in AUTO and other.claims(card)):
                 return self._other(other)
         if wanted not in AUTO and self._settings.kind != "fake":
             return self._named(wanted)
         if self.default.can(card):
             return self._enforcing(options.grammar if options else None)
-        able = [one for one in registry.OTHERS if self._other(one).can(card)]
+        able = [one for one in self.others if self._other(one).can(card) and (self._gpu or not one.gpu)]
         for other in able:
             if other.find(self._settings, self._state, self._environ).ok:
                 return self._other(other)
@@ -205,7 +209,7 @@ class Engines:
             Availability(one.key, not one.why, one.version, one.path, one.why, one.fix)
             for one in self.candidates()
         ]
-        others = [one.find(self._settings, self._state, self._environ) for one in registry.OTHERS]
+        others = [one.find(self._settings, self._state, self._environ) for one in self.others]
         return [*builds, *others]
 
 

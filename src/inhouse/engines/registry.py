@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from . import transformers
+from ..core.models import Card
+from . import sglang, transformers, vllm
 from .recipe import Availability, Recipe, Settings
 
 
@@ -17,15 +18,22 @@ class Other:
 
     ``find`` tells whether it can be used here (it may run a binary once), ``make`` its recipe, which
     is made even where the engine is not installed: its ``launch`` then says what is missing. Both get
-    the engine settings, a folder where the engine may keep things, and the environment.
+    the engine settings, a folder where the engine may keep things, and the environment. ``claims`` says
+    of models that are this engine's whatever others can; ``gpu``: it needs a GPU with memory of its own.
     """
 
     name: str
     find: Callable[[Settings, Path | None, Mapping[str, str]], Availability]
     make: Callable[[Settings, Path | None, Mapping[str, str]], Recipe]
+    claims: Callable[[Card], bool] = lambda card: False
+    gpu: bool = False
 
 
-OTHERS: Final[tuple[Other, ...]] = (Other(transformers.NAME, transformers.find, transformers.make),)
+OTHERS: Final[tuple[Other, ...]] = (
+    Other(vllm.NAME, vllm.find, vllm.make, gpu=True),
+    Other(sglang.NAME, sglang.find, sglang.make, gpu=True),
+    Other(transformers.NAME, transformers.find, transformers.make),
+)
 """One line an engine, best first among those that can run the same model."""
 
 

@@ -1,0 +1,147 @@
+"""vLLM for safetensors models on GPUs: its own server, which the operator installed, on a private socket.
+
+Source: ``vllm serve --help`` and vllm/entrypoints/openai/cli_args.py (0.11 and later: ``--uds``,
+``--structured-outputs-config``).
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from ..core.engine import Launch
+from ..core.errors import BadRequest, Unsupported
+from ..core.features import VLLM
+from ..core.models import Card
+from ..core.requests import LoadOptions
+from .environments import python_of
+from .recipe import Availability, Room, Settings, check_engine
+from .served import TOOL_FEATURES, TOOL_PARSERS, GpuPlan, Server, gpu_plan
+
+NAME: Final = "vllm"
+READY: Final = 900.0
+"""Seconds: it compiles kernels at its first start."""
+
+
+def program(home: Path, environ: Mapping[str, str]) -> str:
+    """The ``vllm`` command: in an environment under the home, or on PATH; "" if there is none."""
+    own = python_of(home / "engines" / NAME).with_name(NAME)
+    return str(own) if own.is_file() else shutil.which(NAME, path=environ.get("PATH", "")) or ""
+
+
+def find(settings: Settings, state: Path | None, environ: Mapping[str, str]) -> Availability:
+    """Whether its command is there. Starts nothing: it takes many seconds to tell its version."""
+    path = program(state or Path(), environ)
+    if path:
+        return Availability(NAME, True, path=path)
+    return Availability(
+        NAME,
+        False,
+        why="no vllm command is on PATH",
+        fix="Install vLLM into a Python environment and put its bin folder on PATH (GPU machines).",
+    )
+
+
+class Vllm:
+    """Recipe."""
+
+    name = NAME
+    grammars = frozenset({"gbnf", "lark"})
+
+    def __init__(self, settings: Settings, home: Path, environ: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._home = home
+        self._environ = dict(environ)
+
+    @property
+    def build(self) -> str:
+        return NAME
+
+    def cards(self) -> tuple[Card, ...]:
+        """None: all models come from the store."""
+        return ()
+
+    def can(self, card: Card) -> bool:
+        return card.format == "safetensors" and "rerank" not in card.capabilities
+
+    def launch(self, card: Card, options: LoadOptions, *, room: Room, address: str, secret: str) -> Launch:
+        """How to start it. Raises BadRequest, Unsupported (not installed, no GPU), OutOfMemory."""
+        check_engine(card, self.name)
+        found = find(self._settings, self._home, self._environ)
+        if not found.ok:
+            raise Unsupported(f"The model asks for vLLM, but {found.why}.", hint=found.fix, param="model")
+        if not self.can(card) or not address.endswith(".sock"):
+            raise BadRequest(
+                "vLLM runs safetensors models, on Linux.", hint="Run it with llama.cpp.", param="model"
+            )
+        plan = gpu_plan(card, options, self._settings, room, "vLLM")
+        parser = TOOL_PARSERS[NAME].get(card.family) if "tools" in card.capabilities else None
+        files = {"template.jinja": card.template} if card.own_template and card.template else {}
+        server = Server(
+            [found.path, *arguments(card, plan, address, parser, own_template=bool(files))],
+            {**environment(self._home), "PATH": self._environ.get("PATH", "")},
+            files,
+        )
+        return Launch(
+            engine=NAME,
+            address=address,
+            slots=plan.slots,
+            context_length=plan.context,
+            memory=plan.memory,
+            device_memory=plan.device_memory,
+            ready_timeout=READY,
+            build=self.build,
+            grammars=self.grammars,
+            wire="openai",
+            served_as=str(card.name),
+            takes=VLLM if parser else VLLM - TOOL_FEATURES,
+            **server.launch(self._environ),  # type: ignore[arg-type]
+        )
+
+
+def arguments(
+    card: Card, plan: GpuPlan, address: str, parser: str | None, *, own_template: bool
+) -> list[str]:
+    """The words behind ``vllm``. Its defaults of sampling are its own, not the model's: those we send."""
+    words = [
+        "serve",
+        card.weights,
+        *("--served-model-name", str(card.name)),
+        *("--uds", address),
+        *("--max-model-len", str(plan.context)),
+        *("--max-num-seqs", str(plan.slots)),
+        *("--gpu-memory-utilization", f"{plan.fraction:.2f}"),
+        *("--tensor-parallel-size", str(plan.devices)),
+        *("--generation-config", "vllm"),
+        *("--structured-outputs-config", '{"backend": "guidance"}'),
+        "--enable-prompt-tokens-details",
+        *("--uvicorn-log-level", "warning"),
+    ]
+    if parser:
+        words += ["--enable-auto-tool-choice", "--tool-call-parser", parser]
+    if own_template:
+        words += ["--chat-template", "{file:template.jinja}"]
+    if "completion" not in card.capabilities:
+        words += ["--runner", "pooling"]
+    return words
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Offline and silent towards its makers; caches under our home."""
+    cache = home / "engines" / "cache"
+    return {
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        "VLLM_CACHE_ROOT": str(cache / NAME),
+        "TRITON_CACHE_DIR": str(cache / "triton"),
+        "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
+    }
+
+
+def make(settings: Settings, state: Path | None, environ: Mapping[str, str]) -> Vllm:
+    """As the registry asks for it."""
+    return Vllm(settings, state or Path(), environ)
