@@ -15,6 +15,7 @@ from inhouse.core.errors import EngineError, WorkerDied
 from inhouse.core.events import Finished
 from inhouse.core.models import Card, Footprint, ModelName
 from inhouse.core.requests import Complete, Embed
+from inhouse.dialects.llamaserver.saved import held_tokens
 from inhouse.upstream import Rules, Shelf, WorkerEngine
 from inhouse.upstream import keeper as keeper_module
 from upstream.slot_double import SlotDouble
@@ -105,8 +106,6 @@ async def test_only_the_beginning_is_saved_of_a_prompt_that_is_much_longer(slott
         await worker.ask(DOC + " " + end)
     (path,) = slotted.saved()
     words = slotted.ids(DOC, special=True)
-    from inhouse.dialects.llamaserver.saved import held_tokens
-
     held = held_tokens(path)
     assert held == words[: len(held)]
     assert len(held) > 150
