@@ -168,8 +168,8 @@ class LlamaCpp:
         )
         if found.name != "native":
             return choice, ()
-        asked = bool(card.tuning.speculative) or self._settings.speculative != speculation.AUTO
-        return speculation.within(choice, native.known_flags(Path(found.path)), asked=asked)
+        asked = {card.tuning.speculative, self._settings.speculative} - {"", speculation.AUTO}
+        return speculation.within(choice, native.known_flags(Path(found.path)), asked=bool(asked))
 
     def _prefixes(self, root: str, card: Card, order: Mapping[str, Any]) -> str:
         """The folder of saved prompts; "" where this build can save none."""

@@ -111,8 +111,8 @@ def choose(card: Card, wanted: str, *, own: str, tuned: str, draft: str, tokens:
 
     Raises BadRequest when somebody asked for a mode that this model cannot have.
     """
-    for name, by in ((own, "The model"), (wanted if wanted != AUTO else "", "INHOUSE_SPECULATIVE")):
-        if name:
+    for name, by in ((own, "The model"), (wanted, "INHOUSE_SPECULATIVE")):
+        if name not in ("", AUTO):
             return _asked(card, name, by, draft, tokens)
     if tuned and tuned in NAMES and tuned != AUTO and not _missing(card, tuned, draft):
         return _made(tuned, draft, tokens)
