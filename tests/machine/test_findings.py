@@ -114,7 +114,13 @@ def test_a_good_machine_has_nothing_to_mend(tmp_path):
             "warn",
             "usermod",
         ),
-        ({"troubles": (Trouble("nvidia-smi", "it crashed (SIGSEGV)"),)}, "asking nvidia-smi", "note", ""),
+        (
+            {"troubles": (Trouble("nvidia-smi", "it crashed (SIGSEGV)"),)},
+            "asking nvidia-smi",
+            "warn",
+            "driver",
+        ),
+        ({"troubles": (Trouble("vulkan", "it crashed (SIGSEGV)"),)}, "asking vulkan", "note", ""),
         ({"troubles": (Trouble("memory bandwidth", "x"),)}, "asking memory bandwidth", "warn", "--measure"),
     ],
 )

@@ -33,9 +33,11 @@ class Hardware:
         """
         now = self._now(measure)
         available = self._engines.available()
-        backends = {one.key: one.backend for one in self._engines.candidates()}
-        if now.os == "darwin":
-            backends["wheel"] = "metal"
+        # The wheel for Macs computes with Metal.
+        backends = {
+            one.key: "metal" if now.os == "darwin" and one.runs == "wheel" else one.backend
+            for one in self._engines.candidates()
+        }
         found = machine.findings(
             now,
             engines=[{**asdict(one), "backend": backends.get(one.name, "")} for one in available],

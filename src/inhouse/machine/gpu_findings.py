@@ -24,6 +24,7 @@ _DRIVERS: Final = {
     "intel": "Install Mesa's Vulkan driver (mesa-vulkan-drivers), or Intel's runtime with Level Zero.",
 }
 _FIXES: Final = {
+    "nvidia-smi": "Run nvidia-smi: if it does not answer at once, install NVIDIA's driver anew.",
     "rocm": "Add this user to the groups of /dev/kfd: sudo usermod -aG render,video $USER, then log in anew.",
     "level-zero": "Install Intel's compute runtime (libze-intel-gpu1) if you want the SYCL build.",
     "memory bandwidth": "Try it again: inhouse doctor --measure",

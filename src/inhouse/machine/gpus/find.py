@@ -22,6 +22,8 @@ from .merge import merged
 _UNIFIED: Final = re.compile(r"\b(GB10|Thor|Orin|Xavier|Tegra|nvgpu)\b")
 """NVIDIA's parts whose GPU uses the machine's memory: their tools tell no size."""
 _WSL_SMI: Final = "/usr/lib/wsl/lib/nvidia-smi"
+_INVALID: Final = 2
+"""How nvidia-smi ends when it does not know a field that was asked for."""
 _ABSENT: Final = 3
 """How our native programs end where the library is not installed."""
 
@@ -78,17 +80,6 @@ def _plain(vendor: str) -> Callable[[str], tuple[Gpu, ...]]:
     return lambda text: tuple(gpu for gpu, _ in told.natives(text, vendor))
 
 
-def _first(ways: Iterable[Callable[[], Heard]]) -> Heard:
-    """The first way that tells of a GPU; what went wrong only if none does."""
-    troubles: list[Trouble] = []
-    for way in ways:
-        heard = way()
-        if heard.gpus:
-            return heard
-        troubles += heard.troubles
-    return Heard(troubles=tuple(troubles))
-
-
 def _importable(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
@@ -97,32 +88,25 @@ def _importable(module: str) -> bool:
 
 
 def _nvidia() -> Heard:
+    heard = Heard()
+    if _importable("pynvml"):
+        heard = _read("nvml", native("nvidia"), _plain("nvidia"), ("cuda",))
+        if heard.gpus:
+            return heard
     program = shutil.which("nvidia-smi") or _WSL_SMI
-
-    def library() -> Heard:
-        if not _importable("pynvml"):
-            return Heard()
-        return _read("nvml", native("nvidia"), _plain("nvidia"), ("cuda",))
-
-    def table() -> Heard:
-        return _read("nvidia-smi", ask(program, *nvidia.QUERY), nvidia.csv, ("cuda",))
-
-    def document() -> Heard:
-        return _read("nvidia-smi -q -x", ask(program, *nvidia.XML), nvidia.xml, ("cuda",))
-
-    heard = _first((library, table, document))
-    same = [t for t in heard.troubles if t.source.startswith("nvidia-smi")]
-    if len(same) == 2 and same[0].why == same[1].why:
-        return Heard(troubles=tuple(t for t in heard.troubles if t is not same[1]))
-    return heard
+    answer = ask(program, *nvidia.QUERY)
+    table = _read("nvidia-smi", answer, nvidia.csv, ("cuda",))
+    if not table.gpus and answer.code == _INVALID:
+        table = _read("nvidia-smi", ask(program, *nvidia.XML), nvidia.xml, ("cuda",))
+    return table if table.gpus else Heard(troubles=(*heard.troubles, *table.troubles))
 
 
 def _amd() -> Heard:
-    ways: list[Callable[[], Heard]] = []
-    if _importable("amdsmi"):
-        ways.append(lambda: _read("amdsmi", native("amd"), _plain("amd")))
-    ways.append(lambda: _read("rocm-smi", ask("rocm-smi", *amd.SMI), amd.smi))
-    return _first(ways)
+    heard = _read("amdsmi", native("amd"), _plain("amd")) if _importable("amdsmi") else Heard()
+    if heard.gpus:
+        return heard
+    smi = _read("rocm-smi", ask("rocm-smi", *amd.SMI), amd.smi)
+    return smi if smi.gpus else Heard(troubles=(*heard.troubles, *smi.troubles))
 
 
 def _intel() -> Heard:
