@@ -160,10 +160,9 @@ class Installer:
         return replace(site.record, program=name, cpu=cpu, made=made, **facts(program))
 
     def _tools(self, choice: Choice, report: Report) -> compile.Tools:
-        extra = toolbox.place(self._home)
         if choice.with_tools and not shutil.which("cmake", path=self._environ.get("PATH", "")):
             toolbox.install(self._home, lambda line: report.say(line, 0, 0), report.stopped, self._environ)
-        return compile.find(self._environ, extra)
+        return compile.find(self._environ, toolbox.place(self._home))
 
     def _tried(self, site: _Site, *, anyway: bool) -> Record:
         """The record, once the build was seen to start here."""

@@ -5,7 +5,6 @@ The wheels' digests stand in ``tools.txt``, and pip refuses any other file (``--
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import sys
@@ -20,42 +19,53 @@ from ...core.errors import LoadFailed
 from ..child import scrubbed
 from ..tool import Command, full, run
 
+DONE: Final = "complete"
+LIST: Final = "tools.txt"
 _KEPT: Final = re.compile(
     r"PIP_\w+|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|\w+_CA_BUNDLE|HOME", re.IGNORECASE
 )
 
 
-def place(home: Path) -> Path:
-    """Where its programs lie, if it is installed."""
-    return home / "tools" / "build" / ("Scripts" if sys.platform == "win32" else "bin")
+def _folder(home: Path) -> Path:
+    return home / "tools" / "build"
+
+
+def place(home: Path) -> Path | None:
+    """Where its programs lie; None unless it is installed whole."""
+    if not (_folder(home) / DONE).is_file():
+        return None
+    return _folder(home) / ("Scripts" if sys.platform == "win32" else "bin")
 
 
 def install(
     home: Path, say: Callable[[str], None], stopped: Callable[[], bool], environ: Mapping[str, str]
 ) -> None:
-    """Install them; whole or not at all. The user's pip settings hold. Raises LoadFailed, Cancelled."""
-    target = place(home).parent
-    if (place(home) / ("cmake.exe" if sys.platform == "win32" else "cmake")).is_file():
+    """Install them; whole or not at all. The user's pip settings hold. Raises LoadFailed, Cancelled.
+
+    They are made where they stay: their scripts name the interpreter's path.
+    """
+    target = _folder(home)
+    if place(home) is not None:
         return
-    with guarded("preparing a folder for tools"):
-        target.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix="build-", dir=target.parent))
+    env = scrubbed(environ) | {k: v for k, v in environ.items() if _KEPT.fullmatch(k)}
+    env.pop("PYTHONPATH", None)
+    shutil.rmtree(target, ignore_errors=True)
     try:
-        env = scrubbed(environ) | {k: v for k, v in environ.items() if _KEPT.fullmatch(k)}
-        env.pop("PYTHONPATH", None)
-        wanted = aside / "tools.txt"
-        wanted.write_text(resources.files(__package__).joinpath("tools.txt").read_text("utf-8"), "utf-8")
+        with guarded("installing tools"):
+            target.mkdir(parents=True)
+            wanted = target / LIST
+            wanted.write_text(resources.files(__package__).joinpath(LIST).read_text("utf-8"), "utf-8")
         say("installing CMake and Ninja")
-        _do([sys.executable, "-m", "venv", "--without-pip", str(aside / "env")], env, say, stopped)
-        pip = [sys.executable, "-I", "-m", "pip", "--python", str(aside / "env"), "install", "--no-input"]
+        _do([sys.executable, "-m", "venv", "--without-pip", str(target)], env, say, stopped)
+        pip = [sys.executable, "-I", "-m", "pip", "--python", str(target), "install", "--no-input"]
         pip += ["--disable-pip-version-check", "--progress-bar", "off", "--no-cache-dir", "--no-deps"]
         pip += ["--only-binary", ":all:", "--require-hashes", "-r", str(wanted)]
         _do(pip, env, say, stopped)
-        shutil.rmtree(target, ignore_errors=True)
         with guarded("installing tools"):
-            os.rename(aside / "env", target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+            (target / DONE).touch()
+    except BaseException:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
 
 
 def _do(
