@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -24,7 +25,8 @@ async def call(
     app: Any = None,
 ) -> tuple[int, Headers, bytes]:
     async def reached(scope: Any, receive: Any, send: Any) -> None:
-        await answers.json(scope, send, {"tenant": scope["inhouse"].caller.tenant})
+        caller = scope["inhouse"].caller
+        await answers.json(scope, send, {"tenant": caller.tenant, "deadline": caller.deadline})
 
     given = headers.items() if isinstance(headers, dict) else (headers or [])
     pairs = [(k.encode(), v.encode()) for k, v in given]
@@ -171,6 +173,31 @@ async def test_the_key_is_asked_for_everywhere(headers: Headers, status: int) ->
     if status == 401:
         assert back["www-authenticate"].startswith("Bearer")
         assert b"s3cret" not in body
+
+
+@pytest.mark.parametrize(("key", "status"), [("k1", 200), ("k2", 200), ("k1,k2", 401), ("k", 401), ("", 401)])
+async def test_any_of_several_keys_lets_in(key: str, status: int) -> None:
+    settings = Server(api_key="k1, k2")
+    assert (await call({"authorization": f"Bearer {key}"}, settings=settings))[0] == status
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("30", 30), ("500ms", 0.5), ("2m", 120), (" 1.5s ", 1.5), ("1h30m", 5400)]
+)
+async def test_a_request_may_say_how_long_it_is_of_use(text: str, seconds: float) -> None:
+    before = time.monotonic()
+    _, _, body = await call({"x-request-timeout": text})
+    assert seconds <= json.loads(body)["deadline"] - before < seconds + 1
+    assert json.loads((await call({}))[2])["deadline"] is None
+
+
+@pytest.mark.parametrize("text", ["0", "-5", "soon", "", "1 minute", "nan", "inf", "0ms"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/api/chat"])
+async def test_a_time_that_makes_no_sense_is_refused_by_name(text: str, path: str) -> None:
+    status, _, body = await call({"x-request-timeout": text}, path=path)
+    assert status == 400
+    error = json.loads(body)["error"]
+    assert "x-request-timeout" in (error if isinstance(error, str) else error["message"])
 
 
 async def test_liveness_needs_no_key() -> None:
