@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -82,8 +83,12 @@ def test_a_cancelled_request_says_so(server: Server) -> None:
     sock = server.open("/v1/chat/completions", body)
     until(lambda: server.busy() == 1)
     sock.close()
-    latest = lambda: server.ask("GET", "/api/why?limit=1", headers=local(server)).json["requests"][0]  # noqa: E731
-    assert until(lambda: latest()["outcome"] == "cancelled" and latest())["model"] == "fake:latest"
+
+    def latest() -> list[dict[str, Any]]:
+        return list(server.ask("GET", "/api/why?limit=1", headers=local(server)).json["requests"])
+
+    until(lambda: [one["outcome"] for one in latest()] == ["cancelled"])
+    assert latest()[0]["model"] == "fake:latest"
 
 
 def test_an_id_that_comes_again_shows_the_latest_and_all_when_asked(server: Server) -> None:
@@ -307,3 +312,13 @@ def test_refusals_and_missed_deadlines_are_counted(tmp_path: Path) -> None:
         records = server.ask("GET", "/api/events?kind=refusal", headers=local(server)).json["events"]
         assert records
         assert all(one["cause"] for one in records)
+
+
+def test_the_guide_names_every_metric(server: Server) -> None:
+    """A metric that nobody can look up might as well not be there; one that is gone must not be promised."""
+    guide = (Path(__file__).parents[2] / "docs" / "guides" / "observe.md").read_text("utf-8")
+    told = {name.removesuffix("_bucket") for name in re.findall(r"inhouse_[a-z_]+", guide)}
+    page_ = text_string_to_metric_families(server.ask("GET", "/metrics").body.decode())
+    found = {f"{family.name}_total" if family.type == "counter" else family.name for family in page_}
+    assert found - told == {"inhouse_build_info"}
+    assert told - found == set()
