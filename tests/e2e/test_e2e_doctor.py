@@ -44,6 +44,7 @@ def test_strangers_learn_the_hardware_but_start_no_measurement(server: Server) -
 
 
 def test_the_own_command_line_lets_it_measure_once_and_again(server: Server) -> None:
+    until(lambda: not server.busy())
     first = from_json(server.ask("GET", "/api/machine", headers=token(server), timeout=60).json)
     assert first.bandwidth.read > 0
     assert kept(server)[fingerprint(first)]["read"] == first.bandwidth.read
