@@ -31,7 +31,7 @@ SMALL = dataclasses.replace(CARD, weights_digest="4" * 64, parameters=500_000_00
 
 
 def chosen(card: Card = CARD, wanted: str = AUTO, **given: Any) -> Choice:
-    given = {"own": "", "tuned": "", "draft": "", "tokens": 4} | given
+    given = {**{"own": "", "tuned": "", "draft": "", "tokens": 4}, **given}
     return choose(card, wanted, **given)
 
 

@@ -136,7 +136,7 @@ class TestSteps:
         modes = [value["speculative"] for value in tried()["speculative"]]
         assert modes[0] == "none"
         assert speculation.SHARES.isdisjoint(modes)
-        assert {"ngram", "ngram-map-k"} <= set(modes)
+        assert {"ngram-map-k", "ngram-map-k4v"} <= set(modes)
 
     def test_smaller_models_that_are_here_may_guess(self) -> None:
         found = tried(drafts=(("small", "d" * 64),))["speculative"]

@@ -181,8 +181,8 @@ class _Other:
 
 def local(url: str) -> str:
     """``host:port`` of an http URL on this machine. Raises BadRequest for any other."""
-    parts = urlsplit(url)
     with suppress(ValueError):
+        parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port or 80
         loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
         if parts.scheme == "http" and loopback and parts.path.rstrip("/") in ("", "/v1"):

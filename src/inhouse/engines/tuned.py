@@ -193,7 +193,9 @@ def _guesses(card: Card, drafts: Sequence[tuple[str, str]], quick: bool) -> tupl
     modes: list[Mapping[str, Any]] = [{"speculative": speculation.NONE}]
     own = "draft" if card.of_role("draft") else ""
     for name in speculation.possible(card, own)[1:]:
-        if name in speculation.SHARES or (quick and name not in ("ngram", "mtp", "draft")):
+        if name == "ngram" and speculation.safe(card) and not own:
+            continue  # what is done anyway
+        if name in speculation.SHARES or (quick and name not in ("mtp", "draft")):
             continue
         modes.append({"speculative": name})
     if not own and not quick:
