@@ -116,6 +116,17 @@ def test_with_little_free_memory_it_is_not_measured(tmp_path):
     assert not (tmp_path / "machine.json").exists()
 
 
+def test_only_the_newest_are_kept(tmp_path, monkeypatch, answers):
+    said, _ = answers
+    monkeypatch.setattr(speed, "_used", lambda: 0.0)
+    monkeypatch.setattr(speed.time, "time", iter(range(100)).__next__)
+    machines = [dataclasses.replace(MACHINE, cpu=str(number)) for number in range(20)]
+    for machine in machines:
+        said.append(told(40))
+        measured(machine, tmp_path)
+    assert [known(machine, tmp_path).bandwidth.read for machine in machines] == [0] * 4 + [40] * 16
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"bandwidth": 1}', '{"bandwidth": {"a": {"read": -1}}}'])
 def test_a_broken_file_is_as_none(tmp_path, text):
     (tmp_path / "machine.json").write_text(text)

@@ -31,6 +31,7 @@ _TIMES_L3: Final = 4
 _LEAST: Final = 64 * 2**20
 _SHARE: Final = 4
 _MOST_THREADS: Final = 256
+_MOST_KEPT: Final = 16
 _lock = threading.Lock()
 
 
@@ -66,7 +67,6 @@ def measure(machine: Machine) -> tuple[Bandwidth, str]:
     if size > machine.memory_available // _SHARE:
         return Bandwidth(), "there is too little free memory to measure with"
     order = json.dumps({"size": size // len(cpus), "cpus": cpus})
-    psutil.cpu_times()
     before, began = _used(), time.perf_counter()
     answer = native("bandwidth", order, timeout=TIMEOUT)
     spent = time.perf_counter() - began
@@ -89,8 +89,8 @@ def _used() -> float:
 
 def _cpus(machine: Machine) -> list[int]:
     """One logical CPU of each physical core."""
-    from_nodes = machine.one_each or tuple(range(machine.physical_cores))
-    return list(from_nodes[: min(machine.physical_cores, _MOST_THREADS)])
+    cores = machine.one_each or tuple(range(machine.physical_cores))
+    return list(cores[: min(machine.physical_cores, _MOST_THREADS)])
 
 
 def _kept(home: Path) -> dict[str, Bandwidth]:
@@ -104,7 +104,8 @@ def _kept(home: Path) -> dict[str, Bandwidth]:
 
 def _keep(home: Path, name: str, bandwidth: Bandwidth) -> None:
     """Replace the file at once or not at all; a home that cannot be written keeps nothing."""
-    told = {key: asdict(value) for key, value in {**_kept(home), name: bandwidth}.items()}
+    newest = sorted({**_kept(home), name: bandwidth}.items(), key=lambda pair: pair[1].when)[-_MOST_KEPT:]
+    told = {key: asdict(value) for key, value in newest}
     with contextlib.suppress(OSError):
         home.mkdir(parents=True, exist_ok=True)
         handle, aside = tempfile.mkstemp(dir=home, prefix=FILE)
