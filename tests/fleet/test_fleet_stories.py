@@ -155,6 +155,7 @@ async def test_a_load_that_fails_goes_on_with_another_plan_and_those_who_wait_no
     retries = y.notes.of_kind("retry")
     assert [record.request_id for record in retries] == ["r1", "r1"]
     assert "could not be loaded" in retries[0].cause
+    assert "It said: failed to allocate buffer" in retries[0].cause
     assert "Tried again with 1 slots" in retries[1].remedy
     assert not y.notes.of_kind("load_failed")
     assert not y.notes.of_kind("refusal")
@@ -348,6 +349,17 @@ async def test_clients_that_take_turns_with_two_contexts_reload_once(yard: MakeY
         await y.ask(context=context)
     assert y.notes.lines.count(("loaded", "fake:latest")) == 3
     assert y.fleet.loaded()[0].context_length == 8192
+
+
+async def test_the_usual_context_counts_as_a_wish_too(yard: MakeYard) -> None:
+    y = yard({"context_length": 4096})
+    for _ in range(2):
+        await y.ask(context=1024)
+        await y.ask()
+    assert y.notes.lines.count(("loaded", "fake:latest")) == 2
+    await y.fleet.stop(y.a)
+    await y.ask(context=1024)
+    assert y.fleet.loaded()[0].context_length == 4096
 
 
 async def test_a_context_that_grows_bit_by_bit_doubles(yard: MakeYard) -> None:

@@ -112,7 +112,8 @@ class Keeper:
             self._observer.loaded(name, seconds)
             self._observer.record(telling.loaded(name, worker.launch, seconds, cause, self._asker(variant)))
             for notice in worker.launch.notices:
-                self._observer.record(telling.notice(name, notice, self._asker(variant)))
+                if notice != cause:  # which tells it already
+                    self._observer.record(telling.notice(name, notice, self._asker(variant)))
             self._tell(m.Ready(key, worker.launch.slots))
             self._look.set()
             error = await worker.life()
@@ -173,7 +174,7 @@ class Keeper:
             raise error
         remedy = telling.tried(worker.launch, launch)
         now = asyncio.get_running_loop().time()
-        variant.story.append(Chapter("retry", worker.started, now, error.message, remedy))
+        variant.story.append(Chapter("retry", worker.started, now, telling.why(error), remedy))
         name = str(variant.card.name)
         self._observer.record(telling.retried(name, worker.launch, launch, error, self._asker(variant)))
         del self._lives[worker]

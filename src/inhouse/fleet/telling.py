@@ -69,7 +69,12 @@ def retried(model: str, failed: Launch, again: Launch, error: InhouseError, requ
     other = (failed.engine, failed.variant, failed.build) != (again.engine, again.variant, again.build)
     facts = {**facts_of(again), "failed": facts_of(failed)}
     kind: Kind = "fallback" if other else "retry"
-    return Record(kind, model, error.message, tried(failed, again), request_id, facts)
+    return Record(kind, model, why(error), tried(failed, again), request_id, facts)
+
+
+def why(error: InhouseError) -> str:
+    """Why a load failed, with the last that the worker said of it, if it said anything."""
+    return f"{error.message} It said: {error.hint}" if error.detail and error.hint else error.message
 
 
 def tried(failed: Launch, again: Launch) -> str:

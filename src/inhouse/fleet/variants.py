@@ -122,6 +122,8 @@ class Variants:
         if (found := self._match(card, wish, None)) is not None:
             return found, ""
         launch = await self._plan(card, wish)
+        if not wish.context_length:
+            self._wishes.note(card.digest, launch.context_length, now)
         if (found := self._match(card, wish, launch)) is not None:
             return found, ""
         present = next((v for v in self if v.key.digest == card.digest and v.worker is not None), None)
