@@ -87,7 +87,8 @@ def test_a_load_tells_who_unloaded_the_model() -> None:
         line(NOW - 5, "eviction", "Another's.", model="x:latest"),
         line(NOW - 2, "load", "Loaded."),
     ]
-    why = explain(trace(steps=(Step("load", 5.0),), seconds=7.0), (), lines)
+    why = explain(trace(steps=(Step("load", 5.0, "A request asked for it."),), seconds=7.0), (), lines)
+    assert "qwen needed the room." in why.parts[0].cause
     assert "unloaded 12.0 s before: qwen needed the room." in why.findings[0].what
     assert why.findings[0].remedy == "Raise INHOUSE_MEMORY."
     assert [one.record.cause for one in why.lines] == ["qwen needed the room."]

@@ -95,9 +95,10 @@ def _parts(facts: Facts, steps: Sequence[Step]) -> Iterator[Part]:
 
     for step in steps:
         cause, remedy = STEPS.get(step.name, ("", "")) if step.seconds >= LEAST else ("", "")
-        if step.name == "load" and facts.unloaded is not None and not step.cause:
+        cause, remedy = step.cause or cause, step.remedy or remedy
+        if step.name == "load" and facts.unloaded is not None:
             cause, remedy = unload_said(facts.unloaded, trace), facts.unloaded.record.remedy or remedy
-        yield part(step.name, step.seconds, step.cause or cause, step.remedy or remedy)
+        yield part(step.name, step.seconds, cause, remedy)
     usage = trace.usage
     if facts.prefill:
         read = usage.prompt_tokens - usage.cached_tokens
