@@ -28,4 +28,4 @@ async def _load(runtime: Runtime, journal: Journal, name: str, number: int) -> N
     except InhouseError as error:
         log.warning("could not load %s at the start: %s", name, error.message)
         cause = f"It could not be loaded at the start: {error.message}"
-        journal.write(Record("load_failed", name, cause, error.hint, caller.request_id))
+        journal.write(Record("notice", name, cause, error.hint, caller.request_id))
