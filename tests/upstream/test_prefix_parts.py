@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inhouse.dialects.llamaserver.saved import MAGIC, held_tokens
-from inhouse.upstream.hot import HEAD, Rules, Seen, hot, pays
+from inhouse.upstream.hot import HEAD, UNPROVEN, Rules, Seen, hot, pays
 from inhouse.upstream.marks import BLOCK, FINE, FIRST, MOST, Marks, extent, marks
 from inhouse.upstream.slots import Slots
 
@@ -188,6 +188,7 @@ def test_pinned_prompts_and_long_heads_are_hot_at_once():
     assert hot(found, 0, 100, pinned=False) == 0
     assert hot(found, 0, 2 * HEAD, pinned=False) == found.within(found.head) > 0
     assert hot(found, 3, 100, pinned=False) == 3
+    assert hot(found, 3, 2 * HEAD, pinned=False, unproven=UNPROVEN) == 3
 
 
 @pytest.mark.parametrize(

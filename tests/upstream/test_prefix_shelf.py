@@ -171,6 +171,16 @@ def test_use_makes_it_worth_more_and_two_misses_in_a_row_end_it(shelf):
     assert names(again) == set()
 
 
+def test_those_that_nobody_asked_for_yet_are_counted(shelf):
+    saved = put(shelf, "x", "1" * 300)
+    put(shelf, "y", "2" * 300)
+    put(shelf, "z", "3" * 300, owner="other")
+    assert saved is not None
+    assert shelf.unproven(LAYOUT, "o") == 2
+    shelf.touch(saved, hit=True)
+    assert shelf.unproven(LAYOUT, "o") == 1
+
+
 def test_a_longer_one_that_costs_little_more_replaces_a_shorter_one(shelf):
     put(shelf, "short", "a" * 200, size=200)
     put(shelf, "long", "a" * 400, size=300)

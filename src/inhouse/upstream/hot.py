@@ -14,6 +14,9 @@ REMEMBERED: Final = 2**16
 HEAD: Final = 1024
 """Tokens from which tools and system messages are taken to come again, though seen only once."""
 
+UNPROVEN: Final = 8
+"""Saved prompts that were of no use yet; while there are so many, nothing is saved that was seen once."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -47,11 +50,13 @@ class Seen:
         return depth
 
 
-def hot(marks: Marks, seen: int, tokens: int, *, pinned: bool) -> int:
+def hot(marks: Marks, seen: int, tokens: int, *, pinned: bool, unproven: int = 0) -> int:
     """How many leading blocks of a prompt of ``tokens`` tokens will be asked for again: those that were
-    ``seen`` before, all of a ``pinned`` one, and a long head in any case."""
+    ``seen`` before, all of a ``pinned`` one, and a long head unless too many such are ``unproven``."""
     if pinned:
         return len(marks.chain)
+    if unproven >= UNPROVEN:
+        return seen
     head = marks.within(marks.head)
     return max(seen, head if tokens * marks.share(head) >= HEAD else 0)
 

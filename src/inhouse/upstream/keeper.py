@@ -151,7 +151,8 @@ class Keeper:
             self._start(touch)
         owner = self._owner(seat.terms)
         before = self._seen.note(owner, seat.marks, seat.terms.number)
-        blocks = hot(seat.marks, before, total, pinned=seat.terms.pinned)
+        unproven = self._shelf.unproven(self._layout, owner)
+        blocks = hot(seat.marks, before, total, pinned=seat.terms.pinned, unproven=unproven)
         wanted = round(total * seat.marks.share(blocks))
         savable = blocks and seat.marks.plain and self._failures < FAILURES
         if savable and self._wanted(seat.marks, owner, blocks, wanted):
@@ -165,6 +166,8 @@ class Keeper:
         async def carry_out() -> None:
             try:
                 await work()
+            except WorkerDied:
+                pass  # it was stopped meanwhile
             except (InhouseError, OSError, ValueError) as error:
                 _log.warning("a prompt could not be saved: %s", error)
                 self._failures += 1

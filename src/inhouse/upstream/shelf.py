@@ -143,6 +143,12 @@ class Shelf:
                     self._forget(folder.name)
                     shutil.rmtree(folder, ignore_errors=True)
 
+    def unproven(self, layout: str, owner: str) -> int:
+        """How many of an owner's saved prompts nobody has asked for yet."""
+        with self._lock:
+            ours = [one for one in self._saved.values() if (one.layout, one.owner) == (layout, owner)]
+            return sum(not one.hits for one in ours)
+
     def bytes(self) -> int:
         """How much is kept."""
         with self._lock:
