@@ -99,8 +99,7 @@ class Planning:
         if told_of is None:
             return self.here(card)
         recipe = self._engines.of(card)
-        # What doctor prints holds the machine as a part of it.
-        machine = machines.from_json(told_of.get("machine", told_of))
+        machine = machines.from_json(told_of)
         gpus = machine.gpus
         notes = ("It is supposed that an engine for its GPU is installed there.",) if gpus else ()
         return Place(machine, int(machine.memory_available * SHARE), False, recipe.build, gpus, notes)

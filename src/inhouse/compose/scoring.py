@@ -29,6 +29,8 @@ log = logging.getLogger("inhouse.planning")
 LEAST_ANSWER: Final = 16
 """Tokens of an answer below which its rate says little."""
 LEAST_PROMPT: Final = 64
+GUESSED: Final = 0.1
+"""Share of an answer that may be right guesses, which cost less than other tokens, for its rate to count."""
 _REMEMBERED: Final = 256
 
 
@@ -47,15 +49,16 @@ class Heard:
 
 
 def heard(entry: Entry) -> Heard | None:
-    """The figures of a request that ended well and whose tokens were not guessed."""
+    """The figures of a request that ended well; without the answer where much of it was guessed."""
     usage, timings = entry.usage, entry.timings
-    if entry.outcome != "ok" or usage.drafted_tokens or entry.task not in ("chat", "complete"):
+    if entry.outcome != "ok" or entry.task not in ("chat", "complete"):
         return None
+    guessed = usage.accepted_tokens > GUESSED * usage.completion_tokens
     return Heard(
         entry.model,
         usage.prompt_tokens - usage.cached_tokens,
         usage.prompt_tokens,
-        usage.completion_tokens,
+        0 if guessed else usage.completion_tokens,
         timings.prefill,
         timings.decode,
         entry.opened,

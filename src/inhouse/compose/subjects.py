@@ -162,7 +162,14 @@ def of_entry(entry: Entry) -> Found:
             "Its KV cache and buffers are not known before it is here, so the plan counts its weights alone."
         )
         return Found(card, (), "catalogue", entry.download, (unknown,))
-    card = dataclasses.replace(card, metadata=known.metadata, family=known.metadata["general.architecture"])
+    arch = known.metadata["general.architecture"]
+    card = dataclasses.replace(
+        card,
+        metadata=known.metadata,
+        family=arch,
+        embedding_length=known.metadata[f"{arch}.embedding_length"],
+        vocabulary=known.vocabulary,
+    )
     return Found(card, nearest(known, kind, entry.size), "catalogue", entry.download)
 
 

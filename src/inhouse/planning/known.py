@@ -84,6 +84,7 @@ class Known:
     metadata: Mapping[str, Any]
     tensors: tuple[Tensor, ...]
     facts: Facts
+    vocabulary: int
 
     @property
     def parameters(self) -> int:
@@ -152,7 +153,7 @@ def _built(one: Numbers) -> Known:
     for number in range(one.layers):
         tensors += _attention(one, f"blk.{number}") + _feed_forward(one, f"blk.{number}")
     facts = Facts(one.heads // one.kv_heads, one.experts, one.layers, one.tied)
-    return Known(_header(one), tuple(tensors), facts)
+    return Known(_header(one), tuple(tensors), facts, one.vocabulary)
 
 
 def _count(one: Numbers) -> int:
