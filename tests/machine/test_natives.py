@@ -237,26 +237,54 @@ def run(name: str, environ: dict[str, str]) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+def here(monkeypatch, capsys, program: Any, library: Path) -> tuple[int, str]:
+    """What a program prints with this library, in this process: these libraries are ours."""
+    monkeypatch.setattr(program, "library", lambda: ctypes.CDLL(str(library)))
+    code = program.main()
+    return code, capsys.readouterr().out
+
+
 @needs_compiler
-def test_level_zero_is_asked_through_its_loader(tmp_path):
+def test_level_zero_is_asked_through_its_loader(tmp_path, monkeypatch, capsys):
     environ = build(tmp_path, "libze_loader.so.1", ZERO, "-DINIT=0")
-    code, said = run("intel", environ)
+    code, said = here(monkeypatch, capsys, intel, tmp_path / "libze_loader.so.1")
     assert code == 0
+    assert run("intel", environ) == (code, said)
     ((gpu, _),) = told.natives(said, "intel")
     assert (gpu.name, gpu.memory, gpu.shared) == ("Intel(R) Arc(TM) Pro B60 Graphics", 25669140480, False)
     assert (gpu.driver, gpu.pci, gpu.device) == ("1.6.33578", "0000:97:00.0", "8086:e211")
 
 
 @needs_compiler
-def test_a_level_zero_that_does_not_start_says_why(tmp_path):
-    environ = build(tmp_path, "libze_loader.so.1", ZERO, "-DINIT=0x78000001")
-    assert run("intel", environ) == (1, "zeInit answered 0x78000001\n")
+def test_a_level_zero_that_does_not_start_says_why(tmp_path, monkeypatch, capsys):
+    build(tmp_path, "ze.so", ZERO, "-DINIT=0x78000001")
+    assert here(monkeypatch, capsys, intel, tmp_path / "ze.so") == (1, "zeInit answered 0x78000001\n")
 
 
 @needs_compiler
-def test_vulkan_is_asked_through_its_loader(tmp_path):
-    code, said = run("vulkan", build(tmp_path, "libvulkan.so.1", VULKAN, "-DCREATE=0"))
+@pytest.mark.parametrize(
+    "change, left",
+    [
+        (("int zeDevicePciGetPropertiesExt", "int older"), {"pci": ""}),
+        (("return p->stype != 1", "return 1"), {"driver": ""}),
+        (("*n = 1;\n  if (m)", "*n = 0;\n  if (m)"), {"memory": 0}),
+    ],
+)
+def test_what_level_zero_does_not_tell_is_left_out(tmp_path, monkeypatch, capsys, change, left):
+    assert change[0] in ZERO
+    build(tmp_path, "ze.so", ZERO.replace(*change), "-DINIT=0")
+    code, said = here(monkeypatch, capsys, intel, tmp_path / "ze.so")
     assert code == 0
+    (gpu,) = json.loads(said)["gpus"]
+    assert {name: gpu[name] for name in left} == left
+
+
+@needs_compiler
+def test_vulkan_is_asked_through_its_loader(tmp_path, monkeypatch, capsys):
+    environ = build(tmp_path, "libvulkan.so.1", VULKAN, "-DCREATE=0")
+    code, said = here(monkeypatch, capsys, loader, tmp_path / "libvulkan.so.1")
+    assert code == 0
+    assert run("vulkan", environ) == (code, said)
     first, second = (vulkan.named(gpu, kind) for gpu, kind in told.natives(said, "other"))
     assert (first.vendor, first.name, first.memory, first.free) == (
         "nvidia",
@@ -289,6 +317,15 @@ def test_a_broken_vulkan_loader_only_ends_its_own_program(tmp_path, source, code
     found = run("vulkan", build(tmp_path, "libvulkan.so.1", source, "-DCREATE=0"))
     assert found[0] == code
     assert said is None or found[1] == said
+
+
+@needs_compiler
+def test_a_vulkan_loader_that_cannot_list_its_devices_has_none(tmp_path, monkeypatch, capsys):
+    source = VULKAN.replace("if (d) {", "if (d) return -1; if (d) {", 1)
+    build(tmp_path, "vk.so", source, "-DCREATE=0")
+    assert here(monkeypatch, capsys, loader, tmp_path / "vk.so") == (0, '{"gpus": []}\n')
+    build(tmp_path, "no.so", "int nothing;")
+    assert here(monkeypatch, capsys, loader, tmp_path / "no.so")[0] == 1
 
 
 @pytest.mark.parametrize("name", ["intel", "vulkan"])
