@@ -106,7 +106,7 @@ async def collect(running: Runtime, request: Request = CHAT) -> list[Event]:
 async def test_events_pass_with_the_control_planes_own_times() -> None:
     meter, given = Meter(), Given(Script(Started(), TextDelta("a"), *END))
     events = await collect(runtime(given, meter))
-    assert events[0] == Started(1.5, 0.25)
+    assert events[0] == Started(1.5, 0.25, "b")
     assert events[1] == TextDelta("a")
     last = events[-1]
     assert isinstance(last, Finished)

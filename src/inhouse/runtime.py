@@ -91,7 +91,7 @@ class Runtime:
             async with aclosing(lease.run(request)) as events:
                 async for event in events:
                     if isinstance(event, Started):
-                        event = Started(lease.load, lease.queue)
+                        event = Started(lease.load, lease.queue, lease.launch.build)
                     elif isinstance(event, Finished):
                         finished = True
                         entry.steps += event.steps

@@ -289,8 +289,8 @@ def test_show_hides_long_arrays_unless_asked():
 
 
 def test_version():
-    told = json.loads(render_version("0.1.0"))
-    assert told["inhouse"] == "0.1.0"
+    told = json.loads(render_version("0.1.0", {"engine": "llama.cpp (wheel)", "engine_build": "b1"}))
+    assert (told["inhouse"], told["engine_build"]) == ("0.1.0", "b1")
     assert tuple(map(int, told["version"].split("."))) >= (0, 6, 4), "what Copilot's client asks for"
 
 

@@ -19,6 +19,7 @@ from inhouse.core.events import (
     Notice,
     Progress,
     ReasoningDelta,
+    Started,
     TextDelta,
     ToolCallDelta,
     Vector,
@@ -149,6 +150,16 @@ def test_ids_are_one_for_each_answer():
     assert first[0]["id"].startswith("chatcmpl-")
     assert first[0]["id"] != second[0]["id"]
     assert whole(RICH)["system_fingerprint"] == first[0]["system_fingerprint"]
+
+
+def test_the_fingerprint_tells_builds_of_the_engine_apart():
+    prints = set()
+    for build in ("xllamacpp 1", "llama-server b2"):
+        events = [Started(build=build), *answer(TextDelta("a"))[1:]]
+        parts = stream(events)
+        assert {p["system_fingerprint"] for p in parts} == {whole(events)["system_fingerprint"]}
+        prints.add(parts[0]["system_fingerprint"])
+    assert len(prints) == 2
 
 
 def test_logprobs_are_the_same_in_both():

@@ -19,10 +19,12 @@ Reason = Literal["stop", "length", "tool_calls", "load", "unload"]
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The engine took the request. ``load`` and ``queue`` are the seconds spent before that."""
+    """The engine took the request. ``load`` and ``queue`` are the seconds spent before that; ``build`` is
+    the engine's build, "" where it is not known."""
 
     load: float = 0.0
     queue: float = 0.0
+    build: str = ""
 
 
 @dataclass(frozen=True, slots=True)

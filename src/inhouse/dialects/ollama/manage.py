@@ -149,10 +149,10 @@ def _own(card: Card, *, paths: bool) -> dict[str, Any]:
     return extra
 
 
-def render_version(version: str) -> bytes:
+def render_version(version: str, builds: Mapping[str, str]) -> bytes:
     """GET /api/version. ``version`` there is the Ollama that is followed, since clients hold theirs
-    against it and refuse an older server; ours is beside it."""
-    return dumps({"version": ".".join(map(str, COMPATIBLE)), "inhouse": version})
+    against it and refuse an older server; ours is beside it, and so are the ``builds`` in use."""
+    return dumps({"version": ".".join(map(str, COMPATIBLE)), "inhouse": version, **builds})
 
 
 def render_tags(cards: Iterable[Card], *, paths: bool = False) -> bytes:

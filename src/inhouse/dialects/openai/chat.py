@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ...core.errors import InhouseError
@@ -99,6 +100,10 @@ class WholeAnswer:
         """The body as an object, once Finished came."""
         raise NotImplementedError
 
+    def _opening(self, head: Head) -> dict[str, Any]:
+        """What the body begins with."""
+        return replace(head, build=self._fold.started.build).fields()
+
     def _ending(self) -> dict[str, Any]:
         """usage, and warnings when there are any."""
         assert self._fold.finished is not None  # noqa: S101  # only called at Finished
@@ -135,7 +140,7 @@ class ChatWhole(WholeAnswer):
             }
             for index, choice, reason in self._fold.ended(self._n)
         ]
-        body = {**self.head.fields(), "choices": choices, **self._ending()}
+        body = {**self._opening(self.head), "choices": choices, **self._ending()}
         return body if self.metadata is None else {**body, "metadata": dict(self.metadata)}
 
     def _message(self, choice: Choice) -> dict[str, Any]:

@@ -65,4 +65,4 @@ class CompletionWhole(WholeAnswer):
                     "finish_reason": finish_reason(reason),
                 }
             )
-        return {**self._head.fields(), "choices": choices, **self._ending()}
+        return {**self._opening(self._head), "choices": choices, **self._ending()}

@@ -13,19 +13,22 @@ from ...core.events import Reason, TokenLogprob
 from ...core.usage import Usage
 from ..wire import dumps, finite
 
-FINGERPRINT = f"fp_{hashlib.sha256(__version__.encode()).hexdigest()[:10]}"
-"""The same for the same build, whose engine is pinned."""
+def fingerprint(build: str) -> str:
+    """``system_fingerprint``: the same for the same version of ours and build of the engine."""
+    return f"fp_{hashlib.sha256(f'{__version__} {build}'.encode()).hexdigest()[:10]}"
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What every chunk of one answer repeats. ``tier`` is the service tier, when one was asked for."""
+    """What every chunk of one answer repeats. ``tier`` is the service tier, when one was asked for;
+    ``build`` the engine's, once it is known."""
 
     id: str
     object: str
     model: str
     created: int = field(default_factory=lambda: int(time.time()))
     tier: str | None = None
+    build: str = ""
 
     @classmethod
     def new(cls, prefix: str, kind: str, model: str, *, tier: str | None = None) -> Head:
@@ -39,7 +42,7 @@ class Head:
             "object": self.object + suffix,
             "created": self.created,
             "model": self.model,
-            "system_fingerprint": FINGERPRINT,
+            "system_fingerprint": fingerprint(self.build),
         }
         return fields if self.tier is None else {**fields, "service_tier": self.tier}
 

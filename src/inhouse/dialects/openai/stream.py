@@ -10,11 +10,11 @@ from __future__ import annotations
 import random
 import string
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ...core.errors import InhouseError
-from ...core.events import ChoiceEnd, Event, Finished, Notice, Progress, TextDelta
+from ...core.events import ChoiceEnd, Event, Finished, Notice, Progress, Started, TextDelta
 from ..fold import unended, warnings_of
 from ..wire import dumps, quote
 from .errors import error_body
@@ -52,6 +52,7 @@ class EventStream:
         self.options = options
         self._obfuscate = options.obfuscate
         self._total = total
+        self._head, self._suffix = head, suffix
         self._open = b"data: " + head.opening(suffix)
         self._close = b',"usage":null}\n\n' if options.usage else b"}\n\n"
         self._around: dict[int, tuple[bytes, bytes]] = {}
@@ -60,6 +61,7 @@ class EventStream:
         self._called: set[int] = set()
         self._ended: set[int] = set()
         self._by_type: dict[type, Callable[[Any], bytes]] = {
+            Started: self._on_started,
             TextDelta: self._on_text,
             ChoiceEnd: self._on_end,
             Finished: self._on_finished,
@@ -116,6 +118,10 @@ class EventStream:
             self._notices.clear()
         out = self._open + b'"choices":[' + dumps(choice) + b"]" + extra
         return out + padding(len(out)) + self._close if self._obfuscate else out + self._close
+
+    def _on_started(self, event: Started) -> bytes:
+        self._open = b"data: " + replace(self._head, build=event.build).opening(self._suffix)
+        return b""
 
     def _on_text(self, event: TextDelta) -> bytes:
         opened = self._opened(event.index, text=True)

@@ -55,4 +55,4 @@ def _shown(one: Loaded, now: datetime, keys: Keys) -> ollama.Loaded:
 
 
 async def version(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
-    await answers.whole(scope, send, ollama.render_version(__version__))
+    await answers.whole(scope, send, ollama.render_version(__version__, services.builds.facts()))
