@@ -214,6 +214,7 @@ def decode_embed(body: bytes) -> Decoded:
             model=model,
             load=load,
             keep_alive=keep_alive,
+            adapters=read_adapters(fields),
             inputs=inputs,
             dimensions=dimensions,
             truncate=truncate,
@@ -242,5 +243,12 @@ def decode_embeddings(body: bytes) -> Decoded:
     if not prompt:
         request: Request = Load(model=model, load=load, keep_alive=keep_alive)
         return Decoded(request, EmbeddingAnswer(model, 0), fields.noted())
-    request = Embed(model=model, load=load, keep_alive=keep_alive, inputs=(prompt,), truncate=True)
+    request = Embed(
+        model=model,
+        load=load,
+        keep_alive=keep_alive,
+        adapters=read_adapters(fields),
+        inputs=(prompt,),
+        truncate=True,
+    )
     return Decoded(request, EmbeddingAnswer(model, 1), fields.noted())

@@ -190,7 +190,6 @@ def decode_embeddings(body: bytes) -> Decoded:
     fields = Fields(parse(body))
     model = fields.required_text("model")
     inputs = _texts_or_tokens(fields, "input", MAX_INPUTS)
-    fields.refuse("adapters", why="Make a model with the adapter instead.")
     for i, one in enumerate(inputs):
         if not one:
             wrong_value("input" if len(inputs) == 1 else f"input[{i}]", "a string that is not empty")
@@ -198,6 +197,7 @@ def decode_embeddings(body: bytes) -> Decoded:
     request = Embed(
         model=model,
         keep_alive=fields.duration("keep_alive"),
+        adapters=read_adapters(fields),
         inputs=inputs,
         dimensions=fields.whole("dimensions", 1, INT32_MAX),
     )

@@ -13,6 +13,7 @@ from typing import Any
 from ...core.events import Finished
 from ...core.json import parse
 from ...core.requests import Rerank
+from ..adapters import read_adapters
 from ..codec import Decoded
 from ..fields import INT32_MAX, Fields, missing, wrong_value
 from .answer import RankBody
@@ -72,6 +73,7 @@ def _decoded(fields: Fields, name: str, *, texts: bool, version: int = 1, bare: 
     request = Rerank(
         model=model,
         keep_alive=fields.duration("keep_alive"),
+        adapters=read_adapters(fields),
         priority=read_priority(fields),
         pairs=tuple((query, document) for document in documents),
         truncate=read_truncate(fields, cohere),

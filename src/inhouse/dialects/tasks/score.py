@@ -9,6 +9,7 @@ from typing import Any
 from ...core.events import Finished
 from ...core.json import parse
 from ...core.requests import Rerank
+from ..adapters import read_adapters
 from ..codec import Decoded
 from ..fields import INT32_MAX, Fields, wrong_value
 from .answer import RankBody
@@ -35,6 +36,7 @@ def decode_score(body: bytes) -> Decoded:
     request = Rerank(
         model=model,
         keep_alive=fields.duration("keep_alive"),
+        adapters=read_adapters(fields),
         priority=read_priority(fields),
         pairs=tuple(zip(left, right, strict=True)),
         truncate=read_truncate(fields),
