@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -67,7 +68,8 @@ class Builds:
         chosen = self._engines.default.name
         machine = self._engines.machine
         here = {one.key for one in found}
-        others = [one.find(self._config.engine, self._config.home, os.environ) for one in registry.OTHERS]
+        config = self._config
+        others = [one.find(config.engine, config.home, os.environ) for one in self._engines.others]
         return {
             "use": self._engines.kept.use or AUTO,
             "chosen": chosen,
@@ -129,10 +131,21 @@ class Builds:
         if self._lock.locked():
             raise Conflict("Another build is being installed.", hint="Wait for its end.")
         async with self._lock:
-            async with aclosing(self._threaded(lambda watch: self._installed(order, watch))) as events:
+            other = next(
+                (one for one in self._engines.others if one.name == order.name and one.install), None
+            )
+            work = (
+                functools.partial(self._placed, other) if other else functools.partial(self._installed, order)
+            )
+            async with aclosing(self._threaded(work)) as events:
                 async for event in events:
                     if event.status != "success":
                         yield event
+            if other:
+                self._note(f"The engine {other.name} was installed.")
+                result = {"installed": other.name, "chosen": True, "because": other.what, **self.facts()}
+                yield PullEvent("success", result=result)
+                return
             key, measured = order.name, ""
             if await asyncio.to_thread(self._worth_measuring, key):
                 try:
@@ -151,6 +164,13 @@ class Builds:
         """A build for a GPU is taken as it is; one for the CPU must be faster than the wheel."""
         self._engines.refresh()
         return any(one.key == key and not one.gpu and not one.why for one in self._engines.candidates())
+
+    def _placed(self, other: registry.Other, watch: Watch) -> None:
+        """Install an engine that is no build of llama.cpp."""
+        assert other.install is not None  # noqa: S101  # asked before
+        place = registry.Place(self._config.home, self._engines.machine.gpus, os.environ)
+        other.install(place, lambda line: watch.say(PullEvent(line)), watch.stopped.is_set)
+        watch.say(PullEvent("success"))
 
     def _installed(self, order: InstallOrder, watch: Watch) -> None:
         mirror = self._config.engine.mirror

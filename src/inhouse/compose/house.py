@@ -12,8 +12,9 @@ from .. import catalog, machine, server, store
 from ..archive import Archive
 from ..attachments import Attachments
 from ..config import Config
+from ..engines import command, registry
 from ..engines.engines import Engines
-from ..fleet import Fleet, FleetSettings
+from ..fleet import Fleet
 from ..ledger import Meter
 from ..planning import History
 from ..prepare import Prepare
@@ -62,12 +63,16 @@ class House:
     def __init__(self, config: Config, sockets: Path) -> None:
         self.config = config
         self.meter = Meter()
-        self.journal, self.traces = kept(config)
+        self.journal, self.traces = kept(config, self.meter.recorded)
         self.ears = Ears(self.meter, self.journal, self.traces)
         self.stopping = False
         self._machine = machine.known(machine.detect(config.home), config.home)
         self.engines = Engines(
-            config.engine, state=config.home, machine=self._machine, tell=self.journal.write
+            config.engine,
+            state=config.home,
+            machine=self._machine,
+            tell=self.journal.write,
+            others=(*command.others(config.programs.values()), *registry.OTHERS),
         )
         self.token = secrets.token_hex(32)
         converter = {"INHOUSE_CONVERTER": config.engine.converter}
@@ -88,21 +93,7 @@ class House:
             launch=self.connecting.launching(self.launching.launch),
             relaunch=self.launching.relaunch,
             connect=self.connecting.connect,
-            settings=FleetSettings(
-                keep_alive=fleet.keep_alive,
-                max_loaded=fleet.max_loaded,
-                memory=self.launching.memory(),
-                device_memory=self.launching.device_memory(),
-                max_loads=fleet.max_loads,
-                key_concurrency=fleet.key_concurrency,
-                key_queue=fleet.key_queue,
-                model_concurrency=fleet.model_concurrency,
-                max_queue=fleet.max_queue,
-                queue_timeout=fleet.queue_timeout,
-                load_timeout=fleet.load_timeout,
-                hang_timeout=fleet.hang_timeout,
-                log_dir=config.home / "logs",
-            ),
+            settings=self.launching.settings(),
             observer=self.ears,
             available=self.launching.available,
         )

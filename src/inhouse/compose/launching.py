@@ -22,11 +22,9 @@ from ..core.models import Card
 from ..core.requests import LoadOptions
 from ..engines.engines import Engines
 from ..engines.recipe import Recipe, Room
-from ..fleet import Size
+from ..fleet import FleetSettings, Size
 from ..machine import Machine
 from ..store import Store
-from ..upstream import WorkerEngine
-from ..upstream.openai import OpenAIEngine
 
 SHARE: Final = 0.8
 """Of the memory that was available at the start, what models may take unless the settings say."""
@@ -80,6 +78,25 @@ class Launching:
         left = int(psutil.virtual_memory().available) - mapped
         return max(0, min(left, machine.available()))
 
+    def settings(self) -> FleetSettings:
+        """What the fleet goes by."""
+        fleet = self._config.fleet
+        return FleetSettings(
+            keep_alive=fleet.keep_alive,
+            max_loaded=fleet.max_loaded,
+            memory=self.memory(),
+            device_memory=self.device_memory(),
+            max_loads=fleet.max_loads,
+            key_concurrency=fleet.key_concurrency,
+            key_queue=fleet.key_queue,
+            model_concurrency=fleet.model_concurrency,
+            max_queue=fleet.max_queue,
+            queue_timeout=fleet.queue_timeout,
+            load_timeout=fleet.load_timeout,
+            hang_timeout=fleet.hang_timeout,
+            log_dir=self._config.home / "logs",
+        )
+
     def launch(self, card: Card, options: LoadOptions) -> Launch:
         """How to start a worker for ``card``. Blocking. Raises BadRequest, OutOfMemory, LoadFailed."""
         if card.files:
@@ -121,7 +138,7 @@ class Launching:
             return self._smaller(card, options, failed)
         if self._engines.fall_back(card, failed, error) is None:
             return None
-        launch = self._planned(card, options, min(self.memory(), self._there()))
+        launch = self._planned(card, options, self.room())
         return _noting(launch, f"{_build(failed)} could not load it, {_build(launch)} does: {error.message}")
 
     def _smaller(self, card: Card, options: LoadOptions, failed: Launch) -> Launch:
@@ -155,11 +172,6 @@ class Launching:
             with contextlib.closing(server.bind("127.0.0.1", 0)) as probe:
                 return f"127.0.0.1:{probe.getsockname()[1]}", secrets.token_hex(32)
         return str(self._sockets / f"{secrets.token_hex(6)}.sock"), ""
-
-    @staticmethod
-    def connect(card: Card, launch: Launch) -> WorkerEngine | OpenAIEngine:
-        """The engine that talks to a started worker."""
-        return OpenAIEngine(card, launch) if launch.wire == "openai" else WorkerEngine(card, launch)
 
 
 def ran_out(error: LoadFailed) -> bool:

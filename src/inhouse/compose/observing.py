@@ -38,7 +38,6 @@ class Ears:
 
     def record(self, record: Record) -> None:
         """Something that an operator may ask about later."""
-        self._meter.recorded(record)
         self._journal.write(record)
 
     def measured(self, card: Card, launch: Launch, size: int) -> None:
@@ -79,14 +78,15 @@ def traced(entry: Entry) -> Trace:
     )
 
 
-def kept(config: Config) -> tuple[Journal, Traces]:
-    """The journal and the traces of a home; of an earlier server's, the newest are read. Blocking."""
+def kept(config: Config, hear: Callable[[Record], None]) -> tuple[Journal, Traces]:
+    """The journal and the traces of a home; of an earlier server's, the newest are read. Blocking. ``hear``
+    is told of every record."""
     settings, folder = config.journal, config.home / "journal"
     if not settings.size:
-        return Journal(), Traces()
+        return Journal(hear=hear), Traces()
     events = settings.size // _SHARE
     return (
-        Journal(Book(folder, "events", size=events, days=settings.days)),
+        Journal(Book(folder, "events", size=events, days=settings.days), hear=hear),
         Traces(Book(folder, "traces", size=settings.size - events, days=settings.days)),
     )
 
