@@ -90,9 +90,11 @@ def test_facts_that_are_no_json_harm_nobody(tmp_path: Path) -> None:
 
 def test_an_overload_is_two_lines() -> None:
     clock = Clock()
-    journal = Journal(monotonic=clock)
+    heard: list[Record] = []
+    journal = Journal(hear=heard.append, monotonic=clock)
     for waiting in range(500):
         journal.write(refused(f"{waiting} wait."))
+    assert len(heard) == 500
     journal.write(refused("1 waits.", "other:latest"))
     assert len(journal.lines()) == 2
     clock.now += module.WINDOW

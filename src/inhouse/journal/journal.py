@@ -43,16 +43,20 @@ class _Repeated:
 
 
 class Journal:
-    """Writing is quick, never fails and may be done from any thread; the oldest lines are forgotten."""
+    """Writing is quick, never fails and may be done from any thread; the oldest lines are forgotten.
+
+    ``hear`` is told of every record, those that are only counted too; it must be quick.
+    """
 
     def __init__(
         self,
         book: Book | None = None,
         *,
+        hear: Callable[[Record], None] = lambda record: None,
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._clock, self._monotonic = clock, monotonic
+        self._hear, self._clock, self._monotonic = hear, clock, monotonic
         self._roll: Roll[Line] = Roll(Line, book, kept=KEPT)
         before = self._roll.items()
         self._next = before[-1].number + 1 if before else 1
@@ -63,6 +67,7 @@ class Journal:
     def write(self, record: Record) -> None:
         """Take in one record."""
         with self._lock:
+            self._hear(record)
             self._sum_up()
             if record.kind != "refusal" or not self._is_repeated(record):
                 self._add(record)
