@@ -13,7 +13,6 @@ from ..archive import Archive
 from ..attachments import Attachments
 from ..config import Config
 from ..engines import command, registry
-from ..engines import command, registry
 from ..engines.engines import Engines
 from ..fleet import Fleet
 from ..ledger import Meter

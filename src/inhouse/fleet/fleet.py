@@ -225,9 +225,12 @@ class Fleet:
             place.grant.set_exception(own(answer))
 
     def _ask_machine(self, event: m.Event, now: float) -> None:
-        """Tell the scheduler what the machine has free, if that may have changed."""
-        fresh = isinstance(event, m.Stopped | m.Died | m.LoadFailed)
-        if self._available is not None and (fresh or now - self._asked_at > STALE):
+        """Tell the scheduler what the machine has free, where that may have changed and matters."""
+        if self._available is None:
+            return
+        gone = isinstance(event, m.Stopped | m.Died | m.LoadFailed)
+        matters = isinstance(event, m.Measured) or self._scheduler.wants_room(event)
+        if gone or (matters and now - self._asked_at > STALE):
             self._asked_at = now
             self._scheduler.step(m.Free(self._available(self.taken.mapped)), now)
 

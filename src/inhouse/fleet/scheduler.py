@@ -58,8 +58,6 @@ class Scheduler:
             case m.Free(memory):
                 self._free = memory
                 return []
-            case m.Tick():
-                pass
             case _:
                 self._news(event, now)
         self._expire_waiting(now)
@@ -103,6 +101,14 @@ class Scheduler:
     def running(self, tenant: str) -> int:
         """Requests of a tenant that run now, over all models."""
         return self._places.running(tenant)
+
+    def wants_room(self, event: m.Event) -> bool:
+        """Does a model wait to be loaded, or will one with this event?"""
+        if isinstance(event, m.Arrive):
+            model = self._models.get(event.key)
+            if model is None or model.state is State.ABSENT:
+                return True
+        return any(model.state is State.ABSENT and model.queue for model in self._models.values())
 
     def next_wake(self) -> float:
         """When to send the next Tick at the latest; ``inf`` for never."""
@@ -239,9 +245,7 @@ class Scheduler:
                 self._stop(model, "abandoned", now)
             elif model.state is State.ABSENT and not model.queue:
                 del self._models[model.key]
-        waits = self._free is not None and any(
-            model.state is State.ABSENT and model.queue for model in self._models.values()
-        )
+        waits = self._free is not None and self.wants_room(m.Tick())
         self._recheck = now + RECHECK if waits else math.inf
 
     def _settle_ready(self, model: Model, decided: Plan, now: float) -> None:
