@@ -93,8 +93,8 @@ def _check_address(program: Program, at: str) -> None:
         raise _wrong(f"{at}.command", "it takes {socket} or {port}, not both")
     if not {"socket", "port"} & used:
         raise _wrong(f"{at}.command", "nothing tells it where to listen: use {socket}, or {host} and {port}")
-    if "model" not in used:
-        raise _wrong(f"{at}.command", "nothing tells it which model to run: use {model}")
+    if not {"model", "name"} & used:
+        raise _wrong(f"{at}.command", "nothing tells it which model to run: use {model}, its path, or {name}")
 
 
 def _fields(text: str) -> list[str]:
