@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Final
 
 from .. import catalog, router
+from ..core.journal import Record
 from ..core.models import Card
 from ..core.requests import Request
 from ..engines import adapters
@@ -16,11 +18,15 @@ FRESH: Final = 2.0
 
 
 class Sharing:
-    """``keep_alive``: see ``catalog.dress``."""
+    """``keep_alive``: see ``catalog.dress``. ``tell`` hears when a worker does not do any more."""
 
-    def __init__(self, known: catalog.Catalog, *, keep_alive: float) -> None:
+    def __init__(
+        self, known: catalog.Catalog, *, keep_alive: float, tell: Callable[[Record], None] = lambda _: None
+    ) -> None:
         self._catalog = known
         self._keep_alive = keep_alive
+        self._tell = tell
+        self._hosts: dict[str, tuple[str, ...]] = {}
         self._cards: list[Card] = []
         self._seen = -FRESH
 
@@ -34,7 +40,20 @@ class Sharing:
     def route(self, request: Request, card: Card) -> router.Route:
         """Where the request runs: on the worker that its model shares with others."""
         wanted = {digest for digest, _ in request.adapters}
-        return router.route(request, adapters.target(request, card, self._known(wanted)))
+        host = adapters.target(request, card, self._known(wanted))
+        if host is not card or not card.of_role("adapter"):
+            self._note(host)
+        return router.route(request, host)
+
+    def _note(self, host: Card) -> None:
+        """Say so, once, when a model's worker is made anew because its adapters are others now."""
+        name, now = str(host.name), tuple(file.digest for file in host.of_role("adapter"))
+        before = self._hosts.get(name, now)
+        self._hosts[name] = now
+        if before != now:
+            cause = "Adapters of its weights were stored or removed: a worker with all of them is started."
+            remedy = "The earlier one ends after its keep-alive, or when its memory is needed."
+            self._tell(Record("notice", name, cause, remedy, facts={"adapters": len(now)}))
 
     def host(self, card: Card) -> Card:
         """What a loaded worker of ``card`` goes by in the fleet."""
