@@ -113,7 +113,7 @@ class House:
         self.builds = Builds(config, self.engines, self.fleet, versus, self.journal.write)
         fetch = config.fetch
         self.attachments = Attachments(hosts=fetch.hosts, size=fetch.size, timeout=fetch.timeout)
-        self.sharing = Sharing(self.catalog, keep_alive=fleet.keep_alive)
+        self.sharing = Sharing(self.catalog, keep_alive=fleet.keep_alive, tell=self.journal.write)
         self.planning = Planning(
             config,
             rooms=(self.store, self.catalog, self.engines),
