@@ -22,6 +22,7 @@ from inhouse.core.requests import Caller
 from inhouse.core.usage import Timings, Usage
 from inhouse.dialects.inhouse.plan import PlanOrder, decode_plan
 from inhouse.engines.exact import Part
+from inhouse.engines.recipe import Tuned
 from inhouse.ledger import Entry
 from inhouse.machine import Bandwidth, Gpu, Machine
 from inhouse.planning import History
@@ -398,6 +399,27 @@ def test_loads_of_other_engines_are_left_alone(make: Callable[..., Planning]) ->
     scores.measured(FAKE, launch("/run/2.sock"), GIB)  # nothing to plan: said in the log, not raised
     scores.flush()
     assert planning.history.record("memory", machine.fingerprint(MACHINE)).count == 0
+
+
+def test_copies_for_trials_are_left_alone(make: Callable[..., Planning]) -> None:
+    planning = make()
+    scores = scoring(planning)
+    scores.measured(dataclasses.replace(CARD, digest="e" * 64), launch(), GIB)
+    scores.measured(dataclasses.replace(CARD, name=ModelName.parse("trial-1")), launch("/run/3.sock"), GIB)
+    scores.flush()
+    assert planning.history.record("memory", machine.fingerprint(MACHINE)).count == 0
+
+
+def test_what_was_tuned_for_a_model_is_planned_with(make: Callable[..., Planning]) -> None:
+    planning = make()
+    plain = planning.answer(PlanOrder("tiny", users=1))
+    planning._tune = lambda card, recipe, room: (
+        card,
+        dataclasses.replace(room, tuned=Tuned(kv_cache_type="q8_0", batch=32)),
+    )
+    tuned = planning.answer(PlanOrder("tiny", users=1))
+    assert (plain["kv_type"], tuned["kv_type"]) == ("f16", "q8_0")
+    assert planning.answer(PlanOrder("tiny", users=1, kv_type="q4_0"))["kv_type"] == "q4_0"
 
 
 def test_after_the_end_nothing_is_written(make: Callable[..., Planning]) -> None:

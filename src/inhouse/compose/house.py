@@ -120,6 +120,7 @@ class House:
             machine=self._machine,
             free=self.launching.room,
             history=History(config.home),
+            tune=self.launching.tune,
         )
         self.scoring = Scoring(self.planning, self.fleet.loaded)
         self.ears.measuring.append(self.scoring.measured)

@@ -20,7 +20,7 @@ from ..core.requests import LoadOptions
 from ..dialects.inhouse.plan import PlanOrder
 from ..engines import exact, llamacpp
 from ..engines.engines import Engines
-from ..engines.recipe import Room
+from ..engines.recipe import Recipe, Room
 from ..machine import Gpu, Machine, speed
 from ..machine.fit import sized
 from ..machine.footprint import KV_BYTES, Load
@@ -34,11 +34,14 @@ from .subjects import Found, Subjects, requantised
 
 ENDLESS: Final = 2**62
 """Bytes of memory where a load is to be laid out as it was asked for, whether it fits or not."""
+Tune = Callable[[Card, Recipe, Room], tuple[Card, Room]]
+"""Puts in what was measured to be best for a model."""
 _GPU_BUILDS: Final = ("cuda", "rocm", "sycl", "vulkan", "metal")
 
 
 class Planning:
-    """Answers plans. ``free`` tells how many bytes models may take now. Blocking throughout."""
+    """Answers plans. ``free`` tells how many bytes models may take now; ``tune`` puts in what was measured to
+    be best for a model. Blocking throughout."""
 
     def __init__(
         self,
@@ -48,11 +51,13 @@ class Planning:
         machine: Machine,
         free: Callable[[], int],
         history: History,
+        tune: Tune = lambda card, recipe, room: (card, room),
     ) -> None:
         store, catalog, self._engines = rooms
         self._config = config
         self._machine = machine
         self._free = free
+        self._tune = tune
         self.history = history
         self.subjects = Subjects(store, catalog)
         self._lock = threading.Lock()
@@ -156,6 +161,8 @@ class Planning:
         """The order that the wheel's worker would get."""
         recipe = llamacpp.LlamaCpp(self._config.engine, llamacpp.wheel(), {})
         room = Room(free, place.machine.physical_cores)
+        if place.here:
+            card, room = self._tune(card, self._engines.of(card), room)
         options = LoadOptions(context_length=context)
         launch = recipe.launch(card, options, room=room, address="127.0.0.1:1", secret="")
         laid: dict[str, Any] = json.loads(launch.stdin)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..core.engine import Launch
-from ..core.errors import InhouseError
+from ..core.errors import InhouseError, NotFound
 from ..core.models import Card
 from ..dialects.inhouse.plan import PlanOrder
 from ..fleet import Loaded
@@ -129,9 +129,11 @@ class Scoring:
             self._thread.submit(guarded)
 
     def _at(self, card: Card, launch: tuple[str, int, int]) -> tuple[Found, Place, Load, Where]:
-        """The model as it was loaded."""
+        """The model as it was loaded. Raises NotFound for what is loaded under a name for a trial only."""
         build, context, slots = launch
         planning = self._planning
+        if planning.subjects.of(str(card.name)).card.digest != card.digest:
+            raise NotFound("It is not the model of that name.")
         found = planning.subjects.stored(card)
         place = planning.here(card, build)
         load = planning.load_of(found, place, PlanOrder(model=str(card.name), context=context, users=slots))
