@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from inhouse.config import Server
+from inhouse.cli.server import _key
+from inhouse.config import Config, Server
 from inhouse.config.keys import ApiKey, api_keys
 from inhouse.core.errors import BadRequest
 from inhouse.server.keys import Keys, tenant_of
@@ -55,6 +56,16 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     written(tmp_path, "alice=1")
     monkeypatch.setitem(os.environ, "HOME", str(tmp_path))
     assert api_keys(Server(api_keys_file="~/keys")) == (ApiKey("alice", "1"),)
+
+
+def test_the_command_line_uses_the_first_key_it_can_read(tmp_path: Path) -> None:
+    def key(settings: Server) -> str:
+        return _key(Config(home=tmp_path, server=settings))
+
+    assert key(written(tmp_path, "alice=1")) == "inline-1"
+    assert key(Server(api_keys_file=str(tmp_path / "keys"))) == "1"
+    assert key(Server(api_keys_file=str(tmp_path / "none"))) == ""
+    assert key(Server()) == ""
 
 
 def test_a_key_does_not_print_its_secret() -> None:
