@@ -111,3 +111,23 @@ def test_a_gpu_makes_room():
 
 def test_a_prediction_is_its_middle_and_its_bounds():
     assert told(Range(10, 40)) == (pytest.approx(20), 10, 40)
+
+
+def test_layers_on_a_slow_processor_slow_the_whole_model() -> None:
+    card = Gpu("nvidia", "card", memory=24 * GIB, free=24 * GIB)
+    half = Gpu("nvidia", "card", memory=4 * GIB, free=4 * GIB)
+    fast = (Rate(Range(1e12, 1e12), "nothing"), Rate(Range(5e13, 5e13), "nothing"))
+    speeds = []
+    for gpus in ((card,), (half,), ()):
+        place = Host(64 * GIB, 8, *RATES, gpus, fast if gpus else None)
+        speeds.append(make(MODEL, place, Load(8192, 1), prompt=512).speed)
+    all_there, some, none = (speed.decode.low for speed in speeds)
+    assert all_there > 50 * none
+    assert none < some < 4 * none
+
+
+def test_without_a_rate_of_the_processor_only_what_is_all_on_gpus_has_a_speed() -> None:
+    fast = (Rate(Range(1e12, 1e12), "nothing"), Rate(Range(5e13, 5e13), "nothing"))
+    for size, known in ((24 * GIB, True), (4 * GIB, False)):
+        place = Host(64 * GIB, 8, None, None, (Gpu("nvidia", "card", memory=size, free=size),), fast)
+        assert bool(make(MODEL, place, Load(8192, 1), prompt=512).speed) is known

@@ -24,6 +24,8 @@ def _mib(size: float) -> str:
 
 
 def _rate(value: float) -> str:
+    if value < 1:
+        return f"{value:.2g}"
     return f"{value:.1f}" if value < 20 else f"{value:,.0f}"
 
 
@@ -110,7 +112,7 @@ def plan(answer: Json) -> str:
     """The answer of ``inhouse plan``."""
     memory = answer["memory"]
     lines = [*_head(answer), "", _devices(answer)]
-    if memory["rearranged"]:
+    if memory["rearranged"] and not answer["gpu_layers"]:
         again = _mib(memory["rearranged"])
         lines.append(
             f"Shown as resident: {_mib(memory['resident'])}; {again} are weights that the engine rearranges, "

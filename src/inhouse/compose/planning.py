@@ -180,12 +180,11 @@ class Planning:
         where = self.where(found, place)
         cores, bandwidth = place.machine.physical_cores, place.machine.bandwidth.read
         decode, prefill = self.history.rate("decode", where), self.history.rate("prefill", where)
-        if place.gpus and not (decode and prefill):
-            return Host(place.free, cores, *_gpu_rates(place.gpus), place.gpus)
+        cards = None if decode and prefill else _gpu_rates(place.gpus)
         if bandwidth:
             usual = prior(bandwidth, cores)
             decode, prefill = decode or usual[0], prefill or usual[1]
-        return Host(place.free, cores, decode, prefill, place.gpus)
+        return Host(place.free, cores, decode, prefill, place.gpus, cards)
 
     @staticmethod
     def _subject(found: Found) -> Subject:
@@ -260,11 +259,11 @@ def _features(place: Place) -> frozenset[str]:
     return frozenset(name for name in place.machine.features if not (wheel and name.startswith("avx512")))
 
 
-def _gpu_rates(gpus: tuple[Gpu, ...]) -> tuple[Rate | None, Rate | None]:
+def _gpu_rates(gpus: tuple[Gpu, ...]) -> tuple[Rate, Rate] | None:
     """Rates of the slowest GPU that is known, wide; None where none is in the table."""
     known = [bandwidth for gpu in gpus if (bandwidth := gpu_bandwidth(gpu.name))]
     if not known:
-        return None, None
+        return None
     slowest = min(known)
     decode, prefill = GPU_DECODE_PRIOR, GPU_PREFILL_PRIOR
     return (

@@ -41,6 +41,12 @@ class Placement:
     gpu_layers: int
     fits: bool
 
+    @property
+    def share(self) -> float:
+        """The part of the weights in layers and output that is on GPUs, 0 to 1."""
+        moved = sum(one.weights for one in self.devices[1:])
+        return 1.0 if self.devices[0].layers is None else moved / max(1, moved + self.devices[0].weights)
+
 
 def _cost(shape: Shape, load: Load, number: int) -> int:
     """Bytes of a layer with its cache; the one past the last is the output."""

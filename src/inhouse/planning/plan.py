@@ -12,7 +12,7 @@ from ..machine.fit import largest_context, sized
 from ..machine.footprint import Load, Memory
 from ..machine.shape import Shape
 from .placement import Placement, place
-from .speed import Range, Rate, Speed, Work, predict
+from .speed import Range, Rate, Speed, Work, blended, predict
 
 _MIB: Final = 2**20
 SMALLER_CACHES: Final = ("q8_0", "q4_0")
@@ -36,13 +36,25 @@ class Subject:
 @dataclass(frozen=True, slots=True)
 class Host:
     """Where it is to run: bytes ``free`` for models, rates as learnt or supposed. ``gpus`` only where the
-    engine in use can compute on them."""
+    engine in use can compute on them; ``on_gpus`` are the (decode, prefill) rates there, None where those of
+    the processor were learnt with the GPUs at work, or nothing is known."""
 
     free: int
     cores: int
     decode: Rate | None
     prefill: Rate | None
     gpus: tuple[Gpu, ...] = ()
+    on_gpus: tuple[Rate, Rate] | None = None
+
+    def rates(self, placement: Placement) -> tuple[Rate, Rate] | None:
+        """(decode, prefill) for a placement: each device takes its share of the bytes, one after another."""
+        if self.decode is None or self.prefill is None:
+            return self.on_gpus if placement.share == 1.0 else None
+        if self.on_gpus is None:
+            return self.decode, self.prefill
+        share = placement.share
+        decode, prefill = self.on_gpus
+        return blended(self.decode, decode, share), blended(self.prefill, prefill, share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +131,8 @@ def make(
     placed = place(subject.shape, load, host.gpus, host.free)
     fits = placed.fits if host.gpus else parts.needed <= host.free
     speed = None
-    if host.decode and host.prefill:
-        work = Work(subject.shape, load, subject.parameters, prompt, load.slots)
-        speed = predict(work, host.decode, host.prefill)
+    if rates := host.rates(placed):
+        speed = predict(Work(subject.shape, load, subject.parameters, prompt, load.slots), *rates)
     advice = [] if fits else _advice(subject, host, load, smaller)
     return Planned(load, parts, placed, fits, _largest(subject, host, load), speed, tuple(advice))
 

@@ -71,6 +71,9 @@ _GPU_BANDWIDTH: Final = (
 """Bytes a second as the makers state them, by a part of the name; the first that fits counts."""
 
 
+_ORDER: Final[tuple[Basis, ...]] = ("this model", "this quantisation", "this machine", "nothing")
+
+
 @dataclass(frozen=True, slots=True)
 class Range:
     """From ``low`` to ``high``."""
@@ -156,13 +159,20 @@ def gpu_bandwidth(name: str) -> float:
     return next((value for part, value in _GPU_BANDWIDTH if part in lower), 0.0)
 
 
+def blended(first: Rate, second: Rate, share: float) -> Rate:
+    """The rate of two devices that work one after another, ``share`` of it on the second."""
+
+    def both(one: float, other: float) -> float:
+        return 1 / ((1 - share) / one + share / other)
+
+    values = Range(both(first.values.low, second.values.low), both(first.values.high, second.values.high))
+    return Rate(values, max(first.basis, second.basis, key=_ORDER.index))
+
+
 def prior(bandwidth: float, cores: int) -> tuple[Rate, Rate]:
     """(decode, prefill) rates of a machine on which nothing was measured yet."""
     decode = Range(bandwidth * DECODE_PRIOR[0], bandwidth * DECODE_PRIOR[1])
     return Rate(decode, "nothing"), Rate(Range(PREFILL_PRIOR[0] * cores, PREFILL_PRIOR[1] * cores), "nothing")
-
-
-_ORDER: Final[tuple[Basis, ...]] = ("this model", "this quantisation", "this machine", "nothing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,6 +223,7 @@ __all__ = [
     "Rate",
     "Speed",
     "Work",
+    "blended",
     "decode_bytes",
     "fold",
     "gpu_bandwidth",
