@@ -41,7 +41,8 @@ def test_a_model_whose_line_waits_for_its_key_is_not_unloaded_as_idle() -> None:
     shop = Shop(1, key_concurrency=1)
     shop.arrive("a")
     step = shop.scheduler.step
-    step(Come("n1", "n", "n", "a", 1, 1, 0.0), 0.0)
+    step(Come("n1", "n", "n", "a", 1), 0.0)
+    step(StopWanted("n"), 0.0)  # while it loads: to be unloaded as soon as it is idle
     assert step(Ready("n", 1), 0.0) == []
     assert step(Tick(), 1e6) == []
     assert shop.scheduler.next_wake() == 1e9
