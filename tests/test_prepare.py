@@ -97,3 +97,14 @@ async def test_a_chat_that_is_only_counted_is_held_to_the_same():
     hard = dataclasses.replace(chat, tools=(Tool("f", parameters=HARD),))
     with pytest.raises(Unsupported):
         await prepare()(Render(model="m", chat=hard), CARD)
+
+
+async def test_who_asks_for_log_probabilities_gets_an_engine_that_guesses_nothing():
+    for request, alone in (
+        (dataclasses.replace(CHAT, logprobs=0), True),
+        (Complete(model="m", prompts=("a",), logprobs=2), True),
+        (Complete(model="m", prompts=("a",), n=1, best_of=2), True),
+        (Complete(model="m", prompts=("a",)), False),
+        (CHAT, False),
+    ):
+        assert (await prepare()(request, CARD)).load.unguessed is alone

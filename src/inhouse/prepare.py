@@ -30,7 +30,7 @@ class Prepare:
     async def __call__(self, request: Request, card: Card) -> Request:
         """The request as an engine gets it. Raises BadRequest and below, naming the field."""
         request = await self.bring(request)
-        request = await self.render(request, card)
+        request = _alone(await self.render(request, card))
         if isinstance(request, Render):  # what is counted is what would be generated from
             return dataclasses.replace(request, chat=await self._held(request.chat, card))
         return await self._held(request, card) if isinstance(request, Chat | Complete) else request
@@ -40,6 +40,14 @@ class Prepare:
         if request.format is None and not _forced(request):
             return request  # what a free call is held to is looked at once there is one
         return await asyncio.to_thread(_placed, request, self.grammars(card), self.reachable(card))
+
+
+def _alone(request: Request) -> Request:
+    """A request that asks for log-probabilities needs an engine that guesses no tokens ahead."""
+    told = isinstance(request, Chat | Complete) and request.logprobs is not None
+    if told or (isinstance(request, Complete) and request.best_of is not None):
+        return dataclasses.replace(request, load=dataclasses.replace(request.load, unguessed=True))
+    return request
 
 
 def _placed(request: R, grammars: frozenset[str], reachable: frozenset[str]) -> R:

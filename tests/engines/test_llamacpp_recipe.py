@@ -24,7 +24,7 @@ from inhouse.engines.engines import Engines
 from inhouse.engines.fake import FakeRecipe
 from inhouse.engines.llamacpp import RUNAWAY, LlamaCpp, batch_size, padded
 from inhouse.engines.native import arguments, flags_of
-from inhouse.engines.recipe import Availability, Room
+from inhouse.engines.recipe import Availability, Room, Tuned
 
 GB = 2**30
 CARD = Card(
@@ -113,6 +113,30 @@ def test_the_wheel_is_started_by_our_worker_with_a_whole_order() -> None:
         "logical_batch": 25 * found.slots,
         "prefixes": "",
     }
+
+
+def test_a_request_may_rule_guesses_out() -> None:
+    assert launch().speculative == "ngram"
+    plain = launch(options=LoadOptions(unguessed=True), speculative="ngram")
+    assert plain.speculative == ""
+    assert (order(plain)["guess"], order(plain)["logical_batch"]) == ([], 0)
+
+
+def test_what_was_measured_comes_after_what_was_set() -> None:
+    tuned = Tuned(1, 256, True, "q8_0", 2, False, "none")
+    room = dataclasses.replace(ROOM, tuned=tuned)
+
+    def made(options: LoadOptions, **settings: Any) -> dict[str, Any]:
+        recipe = LlamaCpp(Settings(**settings), WHEEL, {})
+        return order(recipe.launch(CARD, options, room=room, address="/run/w.sock", secret=""))
+
+    told = made(LoadOptions())
+    assert (told["threads"], told["batch"], told["flash_attention"], told["slots"]) == (1, 256, True, 2)
+    assert (told["kv_cache_type"], told["mmap"], told["guess"]) == ("q8_0", False, [])
+    told = made(LoadOptions(threads=3, batch=64, use_mmap=True), slots=1, speculative="ngram")
+    assert (told["threads"], told["batch"], told["mmap"], told["slots"]) == (3, 64, True, 1)
+    assert told["guess"] == ["ngram-simple"]
+    assert made(LoadOptions(), threads=2)["threads"] == 2
 
 
 def test_options_of_the_request_come_before_the_settings() -> None:

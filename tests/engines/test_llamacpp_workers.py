@@ -32,8 +32,13 @@ ORDER: dict[str, Any] = {
     "adapters": [],
     "projector": "",
     "draft": "",
-    "draft_tokens": 4,
+    "draft_tokens": 0,
     "template": "",
+    "flash_attention": None,
+    "prefixes": "",
+    "guess": [],
+    "guess_fields": {},
+    "logical_batch": 0,
 }
 
 
@@ -53,6 +58,19 @@ def test_the_order_reaches_the_engines_parameters() -> None:
     assert params.api_keys == []
 
 
+def test_guesses_of_all_slots_fit_into_a_batch_that_is_computed_in_parts() -> None:
+    xllamacpp = pytest.importorskip("xllamacpp")
+    params = llamacpp.parameters(ORDER | {"logical_batch": 200}, xllamacpp)
+    assert (params.n_batch, params.n_ubatch) == (200, 128)
+
+
+@pytest.mark.parametrize(("wanted", "kind"), [(None, "AUTO"), (True, "ENABLED"), (False, "DISABLED")])
+def test_flash_attention_is_the_engines_choice_unless_it_was_measured(wanted: bool | None, kind: str) -> None:
+    xllamacpp = pytest.importorskip("xllamacpp")
+    params = llamacpp.parameters(ORDER | {"flash_attention": wanted}, xllamacpp)
+    assert params.flash_attn_type == getattr(xllamacpp.llama_flash_attn_type, f"LLAMA_FLASH_ATTN_TYPE_{kind}")
+
+
 def test_a_worker_on_loopback_asks_for_the_secret() -> None:
     xllamacpp = pytest.importorskip("xllamacpp")
     order = ORDER | {"address": "127.0.0.1:5001", "secret": "hush", "mmap": False, "pooling": ""}
@@ -69,6 +87,8 @@ def test_all_parts_of_a_model_reach_the_engines_parameters() -> None:
         "projector": "/p",
         "draft": "/d",
         "draft_tokens": 7,
+        "guess": ["draft-simple"],
+        "logical_batch": 24,
         "template": "{{ x }}",
     }
     params = llamacpp.parameters(order, xllamacpp)

@@ -27,7 +27,8 @@ class LoadOptions:
     """Options that belong to the loading of a model; changing them may reload it.
 
     ``context_length`` is tokens per slot, ``gpu_layers`` -1 or None for automatic, 0 for CPU only.
-    ``grammar``: a notation that the engine must enforce (lark), which not every build does.
+    ``grammar``: a notation that the engine must enforce (lark), which not every build does. ``unguessed``:
+    tokens must not be guessed ahead, since the engine tells no log-probabilities of right guesses.
     """
 
     context_length: int | None = None
@@ -36,6 +37,7 @@ class LoadOptions:
     threads: int | None = None
     use_mmap: bool | None = None
     grammar: str | None = None
+    unguessed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

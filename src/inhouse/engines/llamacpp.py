@@ -129,7 +129,7 @@ class LlamaCpp:
             "cache_ram_mib": cache // _MIB,
         }
         order |= _compute(card, options, room, plan.context_length) | _parts(card)
-        choice, notices = self._guesses(card, room)
+        choice, notices = self._guesses(card, options, room)
         order |= choice.order(plan.slots)
         order["prefixes"] = saved = self._prefixes(room.prefixes, card, order)
         worker = "native" if self._found.name == "native" else "llamacpp"
@@ -154,8 +154,12 @@ class LlamaCpp:
             notices=notices,
         )
 
-    def _guesses(self, card: Card, room: Room) -> tuple[speculation.Choice, tuple[str, ...]]:
+    def _guesses(
+        self, card: Card, options: LoadOptions, room: Room
+    ) -> tuple[speculation.Choice, tuple[str, ...]]:
         """How tokens are guessed, and what a person should know of that."""
+        if options.unguessed:
+            return speculation.Choice(), ()
         found, tuned = self._found, room.tuned
         parts = _parts(card)
         choice = speculation.choose(

@@ -66,7 +66,9 @@ class Variant:
         return self.enforces(wish) and all(wanted is None or wanted == given for wanted, given in pairs)
 
     def enforces(self, wish: LoadOptions) -> bool:
-        """Has its engine the grammar that the wish needs?"""
+        """Has its engine the grammar that the wish needs, and leaves it be what the wish rules out?"""
+        if wish.unguessed and self.launch.speculative:
+            return False
         return not wish.grammar or wish.grammar in self.launch.grammars
 
     def serves(self, wish: LoadOptions, planned: Launch | None = None) -> bool:
