@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from inhouse import config
+from inhouse.config import programs
 from inhouse.core.errors import BadRequest
+from inhouse.core.features import FEATURES, OPENAI
 
 WHOLE = """
 [engines.mine]
@@ -99,3 +101,13 @@ def test_an_unknown_key_is_told_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match=r"unknown setting 'engines\.x\.port'") as caught:
         load(tmp_path, SHORT + "port = 1\n")
     assert "command" in caught.value.hint
+
+
+def test_the_guide_lists_every_key_and_feature() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "guides" / "other-engines.md").read_text("utf-8")
+    for key in programs._PARSERS:
+        assert f"| `{key}` |" in page
+    for name, text in FEATURES.items():
+        assert f"| `{name}` | {text} | {'yes' if name in OPENAI else ''} |" in page
+    for name in programs.PLACEHOLDERS:
+        assert f"`{{{name}}}`" in page
