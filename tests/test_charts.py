@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inhouse import charts
@@ -104,6 +104,7 @@ def test_a_series_of_the_wrong_length_is_refused():
         charts.bars("t", "y", ["a"], {"s": [1, 2]})
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.text(max_size=5), st.lists(st.tuples(NUMBERS, NUMBERS), max_size=5), max_size=4))
 def test_any_numbers_make_a_well_formed_picture(series):
     text = charts.lines("t", "x", "y", series)
@@ -111,6 +112,7 @@ def test_any_numbers_make_a_well_formed_picture(series):
     assert not re.search(r'="[^"]*\b(nan|inf)\b', text)
 
 
+@settings(deadline=None)
 @given(st.lists(st.none() | NUMBERS, max_size=6))
 def test_any_values_make_well_formed_bars(values):
     text = charts.bars("t", "y", [str(n) for n in range(len(values))], {"s": values})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inhouse.core.errors import OutOfMemory
@@ -123,6 +123,7 @@ def test_a_smaller_room_makes_a_smaller_plan_of_the_same_model():
     assert second.context_length * second.slots < first.context_length * first.slots
 
 
+@settings(deadline=None)
 @given(room=st.integers(0, 2**37), most=st.integers(1, 2**20), slots=st.integers(1, 8))
 def test_the_largest_context_fits_and_the_next_does_not(room, most, slots):
     shape, load = shape_of_card(BIG), Load(0, slots)
@@ -141,6 +142,7 @@ def test_windows_leave_room_for_a_longer_context():
     assert largest_context(windowed, load, GIB, 2**20) > 4 * largest_context(plain, load, GIB, 2**20)
 
 
+@settings(deadline=None)
 @given(
     weights=st.integers(0, 2**40),
     kv=st.integers(0, 2**22),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inhouse.machine import Gpu
@@ -87,6 +87,7 @@ def test_a_tied_embedding_lies_on_both():
     assert card.weights == 32 * 200 * MIB + 300 * MIB
 
 
+@settings(deadline=None)
 @given(frees=st.lists(st.integers(0, 40 * GIB), max_size=4))
 def test_no_layer_is_lost_and_no_gpu_overfilled(frees):
     gpus = tuple(gpu(max(1, free)) for free in frees)
