@@ -94,15 +94,22 @@ def test_a_supervisor_that_is_killed_takes_the_command_along(watched: Watched) -
     os.kill(child, signal.SIGKILL)
 
 
+def ended(made: Watched) -> tuple[int, bytes]:
+    """How it ended and what it said; its standard input stays open as long."""
+    assert made.process.stderr is not None
+    assert made.process.stdin is not None
+    with made.process.stderr as said, made.process.stdin:
+        words = said.read()
+        return made.process.wait(10), words
+
+
 def test_the_exit_code_and_the_words_are_the_commands(tmp_path: Path) -> None:
-    made = Watched(tmp_path, sys.executable, "-c", "print('no model'); raise SystemExit(7)")
-    _, said = made.process.communicate(timeout=10)
-    assert made.process.returncode == 7
+    code, said = ended(Watched(tmp_path, sys.executable, "-c", "print('no model'); raise SystemExit(7)"))
+    assert code == 7
     assert b"no model" in said
 
 
 def test_a_command_that_cannot_start_says_so(tmp_path: Path) -> None:
-    made = Watched(tmp_path, str(tmp_path / "nothing"))
-    _, said = made.process.communicate(timeout=10)
-    assert made.process.returncode == 1
+    code, said = ended(Watched(tmp_path, str(tmp_path / "nothing")))
+    assert code == 1
     assert b"cannot be started" in said
