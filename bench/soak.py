@@ -41,8 +41,12 @@ KNOWN = 10.0
 """Seconds after a kill in which an error is its echo: a hung worker is noticed after 3, then loaded anew."""
 FILL = 2600
 """Requests before the clock starts: the server remembers the last 2,000, and that has to fill up."""
-WARM = 0.1
-"""Share of the time that is not judged."""
+WARM = 0.5
+"""Share of the time that is not judged: what is remembered (2,000 lines of the journal, too) fills up."""
+LONG = 2400.0
+"""Seconds from which a run is long enough for that; in a shorter one memory may grow by ROOM."""
+ROOM = 6.0
+"""MiB that all that is remembered takes when it is full, with a third to spare."""
 BLOCKS = 16
 """Means that a slope is drawn through: single readings depend on each other."""
 STUDENT = 2.145
@@ -262,7 +266,15 @@ def verdicts(log: Log, readings: list[tuple[float, float, float, float]]) -> Ite
     yield not lost and log.ends["answered"] > 0, f"answers lost: {lost}"
     yield not errors, f"errors that no kill explains: {errors}"
     memory, width = slope([(at, mine) for at, mine, _, _ in readings])
-    yield memory - width <= SLOPE, f"memory of the server: {memory:+.1f} ± {width:.1f} MiB an hour"
+    text = f"memory of the server: {memory:+.1f} ± {width:.1f} MiB an hour"
+    if log.now() >= LONG:
+        yield memory - width <= SLOPE, text
+    else:
+        grown = log.readings[-1][1] - log.readings[0][1] if log.readings else math.inf
+        yield (
+            grown <= ROOM,
+            f"{text}, {grown:+.1f} MiB in all (too short to judge the slope; at most {ROOM:g})",
+        )
     files, width = slope([(at, count) for at, _, _, count in readings])
     yield files - width <= 1.0, f"descriptors: {files:+.1f} ± {width:.1f} an hour"
     slow = centile([took for _, took in log.health], 0.99)
