@@ -11,6 +11,7 @@ from .engines import quantize as quantizing
 from .engines.quantize import Job
 from .engines.recipe import Availability, Settings
 from .engines.tool import Step
+from .engines.variants.shelf import Shelf
 from .store.reworking import Change
 from .store.sources import Watch
 
@@ -29,9 +30,15 @@ class Workshop:
         self._home = home
         self._environ = environ
 
+    def _places(self) -> Mapping[str, str]:
+        """The environment, with the folders of installed builds at the end of PATH: they bring tools, too."""
+        shelved = [one.program.parent for one in Shelf(self._home).all() if one.record.runs == "server"]
+        path = os.pathsep.join([self._environ.get("PATH", ""), *map(str, shelved)])
+        return {**self._environ, "PATH": path} if shelved else self._environ
+
     def tools(self) -> list[Availability]:
         """What there is to change weights with. Runs a binary once; blocking."""
-        return [quantizing.able(self._settings, self._environ), convert.able(self._home, self._environ)]
+        return [quantizing.able(self._settings, self._places()), convert.able(self._home, self._environ)]
 
     def check(self, change: Change) -> str:
         name, _ = quantizing.type_of(change.kind)
@@ -47,7 +54,7 @@ class Workshop:
 
     def quantize(self, source: Path, target: Path, change: Change, watch: Watch, say: Say) -> None:
         job = self._job(change, source, target)
-        quantizing.quantize(job, _heard(say), watch.stopped.is_set, self._settings, self._environ)
+        quantizing.quantize(job, _heard(say), watch.stopped.is_set, self._settings, self._places())
 
     @staticmethod
     def _job(change: Change, source: Path, target: Path) -> Job:
