@@ -39,7 +39,7 @@ _COLUMNS = ("CLIENTS", "PREFILL", "DECODE", "TTFT", "BETWEEN", "ALL", "ANSWERED"
 @click.option("--shared", is_flag=True, help="Let prompts begin alike, so that the prompt cache helps.")
 @click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures there.")
 @click.option(
-    "--compare", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    "--compare", type=click.Path(dir_okay=False, path_type=Path),
     help="Compare with figures that --save wrote.",
 )  # fmt: skip
 @click.option("--against", default="", help="A build of the engine, or the URL of a server on this machine.")
@@ -49,11 +49,12 @@ _COLUMNS = ("CLIENTS", "PREFILL", "DECODE", "TTFT", "BETWEEN", "ALL", "ANSWERED"
 def command(
     model: str, save: Path | None, compare: Path | None, plot: Path | None, as_json: bool, **wanted: Any
 ) -> None:
-    """Measure how fast MODEL answers: prompts read, tokens written, first token, for 1 to many clients.
+    """Measure how fast MODEL answers.
 
-    No two prompts begin alike, unless --shared. Figures are medians, with the middle 80 % of them in
-    brackets. With --against the two take turns, so that what disturbs one disturbs the other; with
-    --compare the runs lie apart, and the brackets hold all that both spreads allow.
+    How fast prompts are read and tokens written, and when the first comes, for one to many clients. No two
+    prompts begin alike, unless --shared. Figures are medians, with the middle 80 % of them in brackets. With
+    --against the two take turns, so that what disturbs one disturbs the other; with --compare the runs lie
+    apart, and the brackets hold all that both spreads allow.
     """
     body: dict[str, Any] = {"model": model, **wanted, "clients": _clients(wanted["clients"])}
     body = {key: value for key, value in body.items() if value not in ("", False)}

@@ -31,7 +31,9 @@ from ..base import HELP, Command, complete_model, json_option
 @click.option("--forget", is_flag=True, help="Go back to the defaults.")
 @json_option
 def command(model: str, *, quick: bool, minutes: int | None, show: bool, forget: bool, as_json: bool) -> None:
-    """Find by measuring what MODEL runs best with on this machine, and use it from now on.
+    """Find what MODEL runs best with here.
+
+    It is measured, kept and used from now on.
 
     Threads, batch sizes, flash attention, cache types, memory mapping, slots and ways of guessing tokens
     are tried one after the other, in turns with the best so far; only what is faster beyond chance is taken,
