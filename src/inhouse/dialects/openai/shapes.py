@@ -13,6 +13,7 @@ from ...core.events import Reason, TokenLogprob
 from ...core.usage import Usage
 from ..wire import dumps, finite
 
+
 def fingerprint(build: str) -> str:
     """``system_fingerprint``: the same for the same version of ours and build of the engine."""
     return f"fp_{hashlib.sha256(f'{__version__} {build}'.encode()).hexdigest()[:10]}"
