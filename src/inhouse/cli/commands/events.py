@@ -31,9 +31,9 @@ from ..client import Client
 def command(
     *, since: str | None, model: str | None, kind: str | None, limit: int | None, follow: bool, as_json: bool
 ) -> None:
-    """Show what happened to models and to the server, why, and what to do about it.
+    """Show what happened here, why, and what to do about it.
 
-    Loads, evictions, restarts, retries, fallbacks, refusals, engines and starts of the server, as kept
+    Loads, evictions, restarts, retries, fallbacks, refusals, engines and starts of the server are kept
     under the home for 30 days. With --json and --follow each line is an object.
 
     The journal outlives the server: when none runs, one is started to tell of it, but none to say that

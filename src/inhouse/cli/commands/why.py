@@ -34,7 +34,7 @@ from ..client import Client
 def command(
     *, request_id: str | None, last: bool, slow: bool, every: bool, model: str | None, as_json: bool
 ) -> None:
-    """Show where the time of a request went and what would have made it faster.
+    """Show where the time of a request went and what would help.
 
     The header x-request-id of every answer has the id. Without one the latest requests are listed.
     Neither questions nor answers are kept, only how long what took.
