@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import json
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from inhouse import config
 from inhouse.core.errors import BadRequest, LoadFailed
-from inhouse.core.models import Card, CardFile, Footprint, ModelName
+from inhouse.core.models import SPECULATIVE, Card, CardFile, Footprint, ModelName
+from inhouse.dialects.ollama import decode_create
 from inhouse.engines import speculation
 from inhouse.engines.speculation import AUTO, MODES, NONE, Choice, choose
+from inhouse.store.modelfile import declared
 
 CARD = Card(
     ModelName.parse("m"),
@@ -179,3 +182,13 @@ class TestTelling:
     def test_an_old_native_server_refuses_what_was_asked_for(self) -> None:
         with pytest.raises(LoadFailed, match="--spec-type"):
             speculation.within(Choice("ngram"), frozenset(), asked=True)
+
+
+def test_a_model_can_be_made_with_any_mode() -> None:
+    hints = get_type_hints(declared.Engine)
+    assert set(get_args(hints["speculative"])) == {"", *speculation.NAMES}
+    assert set(SPECULATIVE) == set(speculation.NAMES)
+    body = {"model": "new", "from": "old", "engine": {"speculative": "none"}}
+    assert decode_create(json.dumps(body).encode()).create.tuning.speculative == "none"
+    with pytest.raises(BadRequest):
+        decode_create(json.dumps(body | {"engine": {"speculative": "dance"}}).encode())

@@ -15,6 +15,11 @@ DEFAULT_TAG: Final = "latest"
 LENGTH: Final = 500
 NAMESPACE_LENGTH: Final = 200
 
+SPECULATIVE: Final = (
+    "auto", "none", "ngram", "ngram-map-k", "ngram-map-k4v", "ngram-mod", "ngram-cache", "draft", "mtp",
+)  # fmt: skip
+"""Ways of guessing tokens that a model or a setting may name; ``engines.speculation`` explains them."""
+
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z", re.ASCII)
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}(:[0-9]{1,5})?\Z", re.ASCII)
 
@@ -120,8 +125,8 @@ class Tuning:
     threads: int | None = None
     gpu_layers: int | None = None
     kv_cache_type: str = ""
-    speculative: str = ""
     keep_alive: float | None = None
+    speculative: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 from ...core.create import MESSAGE_ROLES, RETIRED, Create, FileRef, check_requires, option
 from ...core.errors import BadRequest
-from ...core.models import Tuning
+from ...core.models import SPECULATIVE, Tuning
 from ..fields import INT32_MAX, Fields, check_number, check_text, wrong_value
 from .requests import read_body, read_model
 
@@ -252,5 +252,6 @@ def _tuning(fields: Fields) -> Tuning:
         threads=engine.whole("threads", 1, 4096),
         gpu_layers=engine.whole("gpu_layers", -1, INT32_MAX),
         kv_cache_type=engine.choice("kv_cache_type", "f16", "q8_0", "q4_0") or "",
+        speculative=engine.choice("speculative", *SPECULATIVE) or "",
         keep_alive=engine.duration("keep_alive"),
     )

@@ -52,6 +52,18 @@ class Engine(msgspec.Struct, forbid_unknown_fields=True):
     threads: Count | None = None
     gpu_layers: Annotated[int, msgspec.Meta(ge=-1, le=_INT32)] | None = None
     kv_cache_type: Literal["", "f16", "q8_0", "q4_0"] = ""
+    speculative: Literal[
+        "",
+        "auto",
+        "none",
+        "ngram",
+        "ngram-map-k",
+        "ngram-map-k4v",
+        "ngram-mod",
+        "ngram-cache",
+        "draft",
+        "mtp",
+    ] = ""
     keep_alive: int | float | str | None = None
 
 
@@ -230,6 +242,7 @@ def _tuning(engine: Engine) -> Tuning:
         threads=engine.threads,
         gpu_layers=engine.gpu_layers,
         kv_cache_type=engine.kv_cache_type,
+        speculative=engine.speculative,
         keep_alive=None if engine.keep_alive is None else _seconds(engine.keep_alive),
     )
 
