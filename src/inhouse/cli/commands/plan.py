@@ -49,7 +49,7 @@ from ..base import HELP, Command, json_option, model_argument
 )
 @json_option
 def command(model: str, picture: Path | None, as_json: bool, **asked: Any) -> None:
-    """Say what a model takes and how fast it will be, before it is downloaded or loaded.
+    """Say what a model takes and how fast it will be, before it is here.
 
     MODEL is a stored model, one that inhouse pull knows, or the path of a GGUF file. Every figure of
     speed is a range; it narrows with what is measured on this machine.
