@@ -166,3 +166,42 @@ def test_what_comes_after_the_end_is_dropped(tmp_path: Path):
     measured(history, HERE, 100)
     history.close()
     assert not (tmp_path / room.FILE).exists()
+
+
+def test_a_file_that_is_locked_for_a_while_keeps_what_was_learnt(
+    history: History, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    measured(history, HERE, 100)
+    connect = sqlite3.connect
+    monkeypatch.setattr(room.sqlite3, "connect", lambda path, timeout: connect(path, timeout=0.01))
+    other = connect(tmp_path / "home" / room.FILE, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    assert history.scores("decode", HERE) == []
+    measured(history, HERE, 200)
+    other.execute("ROLLBACK")
+    other.close()
+    assert [score.measured for score in history.scores("decode", HERE)] == [100]
+
+
+def test_a_file_that_turns_out_to_be_broken_inside_is_put_aside(tmp_path: Path):
+    history = History(tmp_path)
+    measured(history, HERE, *range(1, 200))
+    file = tmp_path / room.FILE
+    whole = file.read_bytes()
+    file.write_bytes(whole[:8192] + b"\xff" * (len(whole) - 8192))
+    assert history.scores("decode", HERE) == []
+    measured(history, HERE, 100, 110)
+    history.close()
+    assert len(history.scores("decode", HERE)) == 2
+
+
+def test_asking_for_plans_does_not_push_out_what_was_learnt(
+    history: History, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(room, "MOST", 20)
+    monkeypatch.setattr(room, "OPEN", 10)
+    measured(history, HERE, 100)
+    for size in range(1, 60):
+        history.expect(HERE, "decode", size * 10_000, TOLD)
+    history.flush()
+    assert [score.measured for score in history.scores("decode", HERE)] == [100]

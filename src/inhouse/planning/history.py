@@ -23,6 +23,8 @@ What = Literal["memory", "decode", "prefill", "exact"]
 FILE: Final = "predictions.sqlite"
 MOST: Final = 5000
 """Rows that are kept; the oldest go."""
+OPEN: Final = 500
+"""Of them those that nothing was held against yet: asking for plans must not push out what was learnt."""
 SHOWN: Final = 12
 """Rows that an error is told over."""
 
@@ -35,7 +37,10 @@ _INDEX: Final = "CREATE INDEX IF NOT EXISTS scores_of ON scores (machine, what, 
 _INSERT: Final = """
 INSERT INTO scores (at, machine, build, digest, quantization, what, size, predicted, low, high, measured,
 coefficient) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-_DROP: Final = "DELETE FROM scores WHERE id <= (SELECT max(id) FROM scores) - ?"
+_DROP: Final = "DELETE FROM scores WHERE id <= (SELECT id FROM scores ORDER BY id DESC LIMIT 1 OFFSET ?)"
+_DROP_OPEN: Final = """
+DELETE FROM scores WHERE measured = 0 AND id <=
+(SELECT id FROM scores WHERE measured = 0 ORDER BY id DESC LIMIT 1 OFFSET ?)"""
 _OPEN: Final = """
 SELECT id FROM scores WHERE measured = 0 AND machine = ? AND build = ? AND digest = ? AND what = ?
 AND size BETWEEN ? AND ? ORDER BY id DESC LIMIT 1"""
@@ -145,6 +150,7 @@ class History:
     def _insert(self, score: Score) -> None:
         with self._open() as database:
             database.execute(_INSERT, astuple(score))
+            database.execute(_DROP_OPEN, (OPEN,))
             database.execute(_DROP, (MOST,))
 
     def _hold(self, score: Score) -> None:
@@ -169,11 +175,22 @@ class History:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
             database = self._connected()
-        except sqlite3.DatabaseError:
-            self._path.replace(self._path.with_suffix(".broken"))
+        except sqlite3.DatabaseError as error:
+            if not _is_broken(error):
+                raise
+            self._put_aside()
             database = self._connected()
-        with contextlib.closing(database), database:
-            yield database
+        try:
+            with contextlib.closing(database), database:
+                yield database
+        except sqlite3.DatabaseError as error:
+            if _is_broken(error):
+                self._put_aside()
+            raise
+
+    def _put_aside(self) -> None:
+        with contextlib.suppress(FileNotFoundError):  # another thread was quicker
+            self._path.replace(self._path.with_suffix(".broken"))
 
     def _connected(self) -> sqlite3.Connection:
         database = sqlite3.connect(self._path, timeout=5.0)
@@ -235,6 +252,11 @@ class History:
         if not errors:
             return Record(what, 0, 0.0, 0.0, 0)
         return Record(what, len(errors), statistics.median(errors), max(errors), within)
+
+
+def _is_broken(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file itself is no good. One that is locked, cannot be written or has no room is."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 __all__ = ["History", "Record", "Score", "What", "Where"]
