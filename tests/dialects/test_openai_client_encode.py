@@ -403,3 +403,12 @@ def test_a_server_without_tokens_says_so(ask: Any) -> None:
 
 def test_every_set_of_features_is_declared() -> None:
     assert OPENAI | VLLM | SGLANG <= ALL
+
+
+@pytest.mark.parametrize("name", ["chat_template", "tokenize", "add_generation_prompt", "tools"])
+def test_a_request_cannot_bring_a_template_of_its_own(name: str) -> None:
+    request = chat(template_args={"style": "short", name: "{% for i in range(9) %}{% endfor %}"})
+    for encode in (encode_chat, encode_render):
+        with pytest.raises(Unsupported, match=name) as caught:
+            encode(request, EVERYTHING)
+        assert caught.value.param == "chat_template_kwargs"

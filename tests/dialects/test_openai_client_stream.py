@@ -310,3 +310,53 @@ def test_a_context_that_is_too_short_without_figures() -> None:
     error = from_answer(400, json.dumps(told).encode(), param="messages")
     assert isinstance(error, ContextExceeded)
     assert error.message == "The prompt is longer than the model's context."
+
+
+def test_calls_that_are_all_numbered_0_are_told_apart_by_their_ids() -> None:
+    def call(ident: str | None, name: str | None, arguments: str) -> dict[str, Any]:
+        return {"index": 0, "id": ident, "function": {"name": name, "arguments": arguments}}
+
+    found, _ = read(
+        sse(
+            delta(tool_calls=[call("a", "weather", '{"at"'), call(None, None, ":1}")]),
+            delta(tool_calls=[call("b", "weather", "{"), call("b", None, "}")]),
+            delta(end="tool_calls"),
+        )
+    )
+    made = [event for event in found if isinstance(event, ToolCallDelta)]
+    assert [(one.call, one.arguments) for one in made] == [(0, '{"at"'), (0, ":1}"), (1, "{"), (1, "}")]
+
+
+def test_what_a_server_has_nothing_to_say_of_may_be_null_or_empty() -> None:
+    first = delta(end="", content="a") | {"object": None}
+    last = {"choices": None, "usage": {"prompt_tokens": None, "completion_tokens": 1}}
+    found, decoder = read(sse(first, delta(end="stop"), last))
+    assert [type(event) for event in found] == [TextDelta, ChoiceEnd]
+    assert (decoder.usage.prompt_tokens, decoder.usage.completion_tokens) == (0, 1)
+
+
+def test_an_event_without_an_end_is_an_error_and_no_load() -> None:
+    lines, piece = Lines(), bytes(2**20)
+    with pytest.raises(EngineError):
+        for _ in range(100):
+            lines.feed(piece)
+    lines = Lines()
+    for _ in range(100):
+        assert lines.feed(b": wait" + bytes(2**20) + b"\n\n") == []
+    assert lines.feed(b"data: {}\n\n") == [b"{}"]
+
+
+def test_a_long_event_costs_no_more_for_coming_in_many_pieces() -> None:
+    class Piece(bytes):
+        joined = 0
+
+        def __radd__(self, other: bytes) -> bytes:  # pragma: no cover - only if pieces were added up
+            Piece.joined += 1
+            return bytes(other) + bytes(self)
+
+    lines = Lines()
+    pieces = [Piece(b"data: " + b"x" * 1000), *(Piece(b"y" * 1000) for _ in range(500))]
+    for piece in pieces:
+        assert lines.feed(piece) == []
+    assert Piece.joined == 0
+    assert lines.feed(b"\n\n") == [b"x" * 1000 + b"y" * 500_000]

@@ -342,3 +342,18 @@ async def test_health_is_what_the_ready_path_says(server: OpenAIDouble) -> None:
         assert await engine.healthy(1) is ready
         await engine.close()
         assert await engine.healthy(1) is False
+
+
+async def test_thoughts_that_we_tell_apart_are_counted(server: OpenAIDouble) -> None:
+    server.script = say("<think>one", " two", "</think>", "yes")
+    end = (await events(server, chat(), THINKER, takes=OPENAI))[-1]
+    assert isinstance(end, Finished)
+    assert (end.usage.completion_tokens, end.usage.reasoning_tokens) == (4, 2)
+
+
+async def test_defaults_are_those_of_the_model_that_is_asked_not_of_the_one_loaded(
+    server: OpenAIDouble,
+) -> None:
+    asked = dataclasses.replace(CARD, name=ModelName.parse("other"), defaults={"top_k": 7})
+    await events(server, dataclasses.replace(chat(), target=asked))
+    assert server.bodies[0][1]["top_k"] == 7

@@ -37,7 +37,7 @@ class OpenAIEngine:
         EngineError for everything else that goes wrong in it.
         """
         check(request)
-        link, card, service = self._link, self.card, self._service
+        link, card, service = self._link, request.target or self.card, self._service
         match request:
             case Chat() | Complete():
                 return generate.run(link, card, service, request)

@@ -142,17 +142,21 @@ async def _once(
     kind = ChatDecoder if order.path.startswith("/v1/chat") else TextDecoder
     decoder = kind(order)
     begun, first = time.monotonic(), 0.0
-    events = link.events(order, decoder)
+    events, thought = link.events(order, decoder), 0
     if "thinking" in card.capabilities and "reasoning" not in link.launch.takes and not order.mute:
         events = _thoughts_apart(events, order)
     async with aclosing(events):
         async for event in events:
             if not first and isinstance(event, _SAID):
                 first = time.monotonic()
+            thought += isinstance(event, ReasoningDelta)
             yield event
     now = time.monotonic()
     first = first or now
-    total.add(decoder.usage, Timings(prefill=first - begun, decode=now - first), same_prompt=same_prompt)
+    used = decoder.usage
+    if not used.reasoning_tokens:  # told apart by us: their pieces are counted
+        used = dataclasses.replace(used, reasoning_tokens=min(thought, used.completion_tokens))
+    total.add(used, Timings(prefill=first - begun, decode=now - first), same_prompt=same_prompt)
     total.counted |= decoder.counted
 
 

@@ -14,6 +14,15 @@ from .sampling import encode_sampling
 
 CHAT, COMPLETE = "/v1/chat/completions", "/v1/completions"
 _EFFORTS = ("low", "medium", "high")
+_OWN = frozenset(
+    {
+        "add_generation_prompt", "chat_template", "continue_final_message", "conversation", "max_length",
+        "messages", "padding", "return_assistant_tokens_mask", "return_dict", "return_tensors", "tokenize",
+        "tokenizer_kwargs", "tools", "truncation",
+    }
+)  # fmt: skip
+"""Parameters of transformers' ``apply_chat_template``, to which servers hand these variables on: through
+them a request could bring a template of its own, which is a program (CVE-2025-61620, CVE-2025-62426)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +108,16 @@ def _refuse_chat(chat: Chat) -> None:
 
 
 def template_fields(chat: Chat, takes: frozenset[str]) -> dict[str, Any]:
-    """What the chat template is told, and how much to think."""
+    """What the chat template is told, and how much to think. Raises Unsupported."""
     args = dict(chat.template_args)
     if args:
         need(takes, "chat_template_kwargs", "chat_template_kwargs")
+    if own := sorted(args.keys() & _OWN):
+        raise Unsupported(
+            f"'{own[0]}' is no variable that a chat template can be given.",
+            hint="Leave it out.",
+            param="chat_template_kwargs",
+        )
     effort: dict[str, Any] = {}
     if chat.think is not None:
         wanted = {True: None, False: "none", "max": "high"}.get(chat.think, chat.think)

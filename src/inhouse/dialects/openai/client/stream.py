@@ -69,7 +69,7 @@ class Decoder:
         thought = (after.reasoning_tokens if after else None) or told.reasoning_tokens or self._thoughts
         written = 0 if self._order.mute else told.completion_tokens or 0
         return Usage(
-            told.prompt_tokens,
+            told.prompt_tokens or 0,
             written,
             (before.cached_tokens if before else None) or 0,
             min(thought, written),
@@ -91,7 +91,7 @@ class Decoder:
                 raise failures.from_error(found.error or {"message": found.message}, param=self._order.param)
             if found.usage is not None:
                 self._told = found.usage
-            for choice in found.choices:
+            for choice in found.choices or ():
                 self._choice(choice, out)
         return out
 
@@ -105,7 +105,7 @@ class Decoder:
         self._say(choice, index, said)
         if not self._order.mute:
             out += said
-        if choice.finish_reason is not None:
+        if choice.finish_reason:  # some servers send "" until there is one
             self._end(choice, index, out)
 
     def _say(self, choice: Choice, index: int, out: list[Event]) -> None:
@@ -142,7 +142,8 @@ class ChatDecoder(Decoder):
 
     def __init__(self, order: Order) -> None:
         super().__init__(order)
-        self._numbers: dict[int, int] = {}
+        self._newest: dict[int, int] = {}
+        self._calls: dict[tuple[int, int], tuple[int, str]] = {}
 
     def _say(self, choice: Choice, index: int, out: list[Event]) -> None:
         delta = choice.delta
@@ -159,14 +160,10 @@ class ChatDecoder(Decoder):
             out.append(self._call(call, choice.index, index))
 
     def _call(self, call: Call, choice: int, index: int) -> ToolCallDelta:
-        """A piece of a call. Where the server does not number them, one with a name is a new one."""
+        """A piece of a call."""
         function = call.function
         name = (function.name if function else None) or None
-        number = call.index
-        if number is None:
-            number = self._numbers.get(choice, -1) + (1 if name else 0)
-        number = max(0, number)
-        self._numbers[choice] = max(number, self._numbers.get(choice, 0))
+        number = self._number_of(call, choice, named=name is not None)
         if name is not None and name not in self._order.tools:
             raise EngineError(
                 "The engine called a function that it was not offered.",
@@ -176,6 +173,19 @@ class ChatDecoder(Decoder):
         self._called.add(choice)
         self._pieces += 1
         return ToolCallDelta(number, (function.arguments if function else None) or "", call.id, name, index)
+
+    def _number_of(self, call: Call, choice: int, *, named: bool) -> int:
+        """Which call of its choice a piece belongs to. Where the server does not number them, one with a
+        name is a new one; so is one with a name and a further id: some servers number all of them 0."""
+        newest, told = self._newest.get(choice, -1), call.index
+        if told is None:
+            told = max(0, newest + named)
+        number, ident = self._calls.get((choice, told), (-1, ""))
+        if number < 0 or (named and ident and call.id and call.id != ident):
+            number, ident = max(told, newest + 1), call.id or ""
+            self._newest[choice] = number
+            self._calls[choice, told] = (number, ident)
+        return number
 
 
 class TextDecoder(Decoder):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -70,7 +70,7 @@ class CompletionDetails(msgspec.Struct):
 
 
 class WireUsage(msgspec.Struct):
-    prompt_tokens: int = 0
+    prompt_tokens: int | None = 0
     completion_tokens: int | None = 0
     prompt_tokens_details: PromptDetails | None = None
     completion_tokens_details: CompletionDetails | None = None
@@ -80,11 +80,15 @@ class WireUsage(msgspec.Struct):
 class Chunk(msgspec.Struct):
     """A line of either stream. vLLM's older errors have ``object`` "error" and their fields beside it."""
 
-    choices: list[Choice] = []
+    choices: list[Choice] | None = None
     usage: WireUsage | None = None
     error: Any = None
-    object: str = ""
+    object: str | None = None
     message: Any = None
+
+
+LONGEST: Final = 32 * 2**20
+"""Bytes of one event: what is longer is no event of this wire."""
 
 
 class Lines:
@@ -95,24 +99,34 @@ class Lines:
     """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest: list[bytes] = []
+        self._held = 0
         self._data: list[bytes] = []
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The data of the events that ``chunk`` completes."""
+        """The data of the events that ``chunk`` completes. Raises EngineError for one that has no end."""
         whole = chunk.startswith(b"data: {") and chunk.find(b"\n\n") == len(chunk) - 2
         if whole and not self._rest and not self._data and chunk.find(b"\n") == len(chunk) - 2:
             return [chunk[6:-2]]  # by far the commonest: one whole event
-        lines = (self._rest + chunk).split(b"\n")
-        self._rest = lines.pop()
+        lines = chunk.split(b"\n")
+        self._held += len(chunk)
+        if len(lines) > 1:
+            lines[0] = b"".join((*self._rest, lines[0]))
+            self._rest = []
+        if rest := lines.pop():
+            self._rest.append(rest)
         out = []
         for line in lines:
             line = line.removesuffix(b"\r")
             if line.startswith(b"data:"):
                 self._data.append(line[5:].removeprefix(b" "))
-            elif not line and self._data:
-                out.append(b"\n".join(self._data))
-                self._data = []
+            elif not line:
+                self._held = len(rest)
+                if self._data:
+                    out.append(b"\n".join(self._data))
+                    self._data = []
+        if self._held > LONGEST:
+            raise unreadable(ValueError(f"an event of more than {LONGEST} bytes"))
         return out
 
 
