@@ -337,9 +337,10 @@ def test_what_a_server_has_nothing_to_say_of_may_be_null_or_empty() -> None:
 
 def test_an_event_without_an_end_is_an_error_and_no_load() -> None:
     lines, piece = Lines(), bytes(2**20)
+    for _ in range(32):
+        lines.feed(piece)
     with pytest.raises(EngineError):
-        for _ in range(100):
-            lines.feed(piece)
+        lines.feed(piece)
     lines = Lines()
     for _ in range(100):
         assert lines.feed(b": wait" + bytes(2**20) + b"\n\n") == []
