@@ -158,3 +158,10 @@ def test_what_firmware_keeps_for_itself_does_not_matter(installed, reserved):
     assert fingerprint(little) == fingerprint(
         dataclasses.replace(MACHINE, memory_installed=int((installed - reserved / 2) * GIB))
     )
+
+
+def test_a_machine_of_more_gpus_than_there_are_is_refused() -> None:
+    row = {"vendor": "nvidia", "name": "NVIDIA L4"}
+    with pytest.raises(BadRequest) as caught:
+        from_json({"memory_total": GIB, "physical_cores": 1, "gpus": [row] * 257})
+    assert caught.value.param == "machine.gpus"

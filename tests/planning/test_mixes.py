@@ -88,3 +88,12 @@ def test_what_is_compared_goes_from_large_to_small_without_what_nobody_takes():
     assert set(COMPARED) < set(BASES)
     sizes = [bytes_of((4096, 4096), BASES[kind]) for kind in ("F16", "Q8_0", "Q6_K", "Q4_K_M", "Q2_K")]
     assert sizes == sorted(sizes, reverse=True)
+
+
+@pytest.mark.parametrize("name", ["blk", "blk.weight", "ffn_down.weight", "blk.x.ffn_down.weight"])
+def test_tensors_with_names_of_their_own_are_quantised_like_the_rest(name: str):
+    own = Tensor(name if name.endswith("weight") else f"{name}.weight", (256, 256), "F16", 2 * 256 * 256)
+    bare = Tensor(name, (256, 256), "F16", 2 * 256 * 256)
+    for facts in (Facts(layers=2), Facts(experts=8, layers=2)):
+        assert quantised([own], "Q4_K_M", facts)[0].size < own.size
+        assert len(quantised([bare], "Q4_K_M", facts)) == 1

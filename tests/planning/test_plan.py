@@ -11,6 +11,7 @@ from inhouse.machine.fit import sized
 from inhouse.machine.footprint import Load
 from inhouse.machine.shape import Layer, Shape
 from inhouse.planning import Host, Planned, Range, Rate, Subject, make, told
+from inhouse.planning import plan as room
 
 MIB, GIB = 2**20, 2**30
 SHAPE = Shape(
@@ -131,3 +132,17 @@ def test_without_a_rate_of_the_processor_only_what_is_all_on_gpus_has_a_speed() 
     for size, known in ((24 * GIB, True), (4 * GIB, False)):
         place = Host(64 * GIB, 8, None, None, (Gpu("nvidia", "card", memory=size, free=size),), fast)
         assert bool(make(MODEL, place, Load(8192, 1), prompt=512).speed) is known
+
+
+def test_fewer_users_are_looked_for_in_a_few_steps(monkeypatch: pytest.MonkeyPatch):
+    asked: list[int] = []
+    fits = room._fits
+
+    def counting(subject: Subject, host: Host, load: Load) -> bool:
+        asked.append(load.slots)
+        return fits(subject, host, load)
+
+    monkeypatch.setattr(room, "_fits", counting)
+    free = sized(SHAPE, Load(8192, 7), 8192, 7).needed
+    assert "7 at a time instead of 1024 fit: --users 7" in planned(free, Load(8192, 1024)).advice
+    assert len(asked) < 40

@@ -130,7 +130,7 @@ class Machine:
     memory_total: Size
     memory_available: Size
     quota: Annotated[float, Meta(gt=0, le=2**20)] | None = None
-    gpus: tuple[Gpu, ...] = ()
+    gpus: Annotated[tuple[Gpu, ...], Meta(max_length=256)] = ()
     release: str = ""
     kernel: str = ""
     container: str = ""

@@ -7,6 +7,7 @@ feed-forward outputs of some layers, and rows that no block of 256 divides. With
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -67,6 +68,7 @@ _KEPT: Final = (
     "shortconv.conv",
 )
 """Parts of names of matrices that stay as they are."""
+_LAYER: Final = re.compile(r"blk\.(\d{1,9})(?:\.|\Z)", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,8 @@ def _wanted(tensor: Tensor, kind: str, facts: Facts, counted: _Counters) -> str:
         counted.values += 1
         return _value(kind, counted.values - 1, facts)
     if "ffn_down" in name:
-        at = int(name.split(".")[1]) if facts.experts > 1 else counted.downs
+        layer = _by_layer(tensor)[0]
+        at = layer if facts.experts > 1 and layer >= 0 else counted.downs
         counted.downs += 1
         return _down(kind, at, facts)
     if "attn_output.weight" in name:
@@ -174,8 +177,8 @@ def _wanted(tensor: Tensor, kind: str, facts: Facts, counted: _Counters) -> str:
 
 
 def _by_layer(tensor: Tensor) -> tuple[int, str]:
-    parts = tensor.name.split(".")
-    return (int(parts[1]) if parts[0] == "blk" and parts[1].isdigit() else -1, tensor.name)
+    match = _LAYER.match(tensor.name)
+    return (int(match[1]) if match else -1, tensor.name)
 
 
 def quantised(tensors: Iterable[Tensor], kind: str, facts: Facts) -> list[Tensor]:

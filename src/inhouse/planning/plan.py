@@ -91,6 +91,16 @@ def _largest(subject: Subject, host: Host, load: Load) -> int:
     return min(low * 256, most)
 
 
+def _fewer(subject: Subject, host: Host, load: Load) -> int:
+    """The most slots, fewer than those of ``load``, that fit; 0 if there are none."""
+    low, high = 0, load.slots - 1
+    while low < high:
+        middle = (low + high + 1) // 2
+        fits = _fits(subject, host, dataclasses.replace(load, slots=middle))
+        low, high = (middle, high) if fits else (low, middle - 1)
+    return low
+
+
 def _advice(subject: Subject, host: Host, load: Load, smaller: Sequence[tuple[str, int]]) -> list[str]:
     """What would make it fit; each remedy was tried by the formula."""
     out = []
@@ -104,10 +114,8 @@ def _advice(subject: Subject, host: Host, load: Load, smaller: Sequence[tuple[st
         if _fits(subject, host, cached):
             out.append(f"A KV cache of {kind} makes it fit: --kv-type {kind}")
             break
-    for users in range(load.slots - 1, 0, -1):
-        if _fits(subject, host, dataclasses.replace(load, slots=users)):
-            out.append(f"{users} at a time instead of {load.slots} fit: --users {users}")
-            break
+    if users := _fewer(subject, host, load):
+        out.append(f"{users} at a time instead of {load.slots} fit: --users {users}")
     for kind, lacking in smaller:
         if lacking <= 0:
             out.append(f"The quantisation {kind} fits: --quant {kind}")
