@@ -367,6 +367,27 @@ def test_a_port_is_made_up_with_a_key_where_there_is_a_place_for_one() -> None:
     assert not keyed.notices
 
 
+def test_a_key_in_the_command_is_told_of_for_others_can_see_it() -> None:
+    made = launch(Command(program("{port}", "--key={key}"), Engine(), os.environ))
+    assert made.secret
+    assert "list of processes" in made.notices[0]
+
+
+def test_prompts_are_not_kept_for_other_keys_where_nothing_is_shared(tmp_path: Path) -> None:
+    apart = Engine(prompt_sharing="none")
+    recipe = Transformers(apart, installed(tmp_path), ENV)
+    assert order(launch(recipe))["prompts"] == 0
+    for kind, name, flag in (
+        (Vllm, "vllm", "--no-enable-prefix-caching"),
+        (Sglang, "sglang", "--disable-radix-cache"),
+    ):
+        environ = on_path(tmp_path, name)
+        for settings, there in ((apart, True), (Engine(), False)):
+            words = order(launch(kind(settings, tmp_path, environ), room=GPU))["command"]
+            assert (flag in words) is there
+    assert "INHOUSE_PROMPT_SHARING" in launch(Command(program("{socket}"), apart, os.environ)).notices[0]
+
+
 def test_a_section_says_what_the_launch_is() -> None:
     made = launch(
         Command(

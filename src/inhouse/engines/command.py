@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final, Protocol
@@ -163,7 +163,7 @@ class Command:
             wire="openai",
             served_as=program.serves.format_map(values),
             takes=(OPENAI | program.takes) - program.lacks,
-            notices=_notices(self.name, open_port=by_port and not keyed),
+            notices=tuple(self._notices(open_port=by_port and not keyed)),
             **server.launch(self._environ),  # type: ignore[arg-type]
         )
 
@@ -172,14 +172,23 @@ class Command:
         longest = self._program.context_length or card.context_length or CONTEXT
         return min(wanted, longest) if wanted else longest
 
-
-def _notices(name: str, *, open_port: bool) -> tuple[str, ...]:
-    if not open_port:
-        return ()
-    return (
-        f"The engine '{name}' listens on a port of this machine without a key: other users of the machine"
-        " can ask it. Use {socket} or {key} in its command.",
-    )
+    def _notices(self, *, open_port: bool) -> Iterator[str]:
+        """What a person should know of how it is run."""
+        if open_port:
+            yield (
+                f"The engine '{self.name}' listens on a port of this machine without a key: other users of"
+                " the machine can ask it. Use {socket} in its command, or {key} in its env."
+            )
+        if any("{key}" in word for word in self._program.command):
+            yield (
+                f"The key of the engine '{self.name}' stands in its command, which other users of the machine"
+                " see in the list of processes. Use {key} in its env, if it reads one there."
+            )
+        if self._settings.prompt_sharing == "none":
+            yield (
+                f"Whether the engine '{self.name}' keeps prompts for others is its own affair:"
+                " INHOUSE_PROMPT_SHARING does not reach it."
+            )
 
 
 __all__ = ["Command", "Program", "able", "claims", "others"]

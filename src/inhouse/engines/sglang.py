@@ -82,8 +82,11 @@ class Sglang:
         files = {"config.yaml": f"api-key: {key}\n"}
         if card.own_template and card.template:
             files["template.jinja"] = card.template
+        words = arguments(card, plan, port, parser, own_template=len(files) > 1)
+        if self._settings.prompt_sharing == "none":
+            words.append("--disable-radix-cache")
         server = Server(
-            [found.path, *arguments(card, plan, port, parser, own_template=len(files) > 1)],
+            [found.path, *words],
             {**environment(self._home), "PATH": self._environ.get("PATH", "")},
             files,
         )

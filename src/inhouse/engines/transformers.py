@@ -137,6 +137,11 @@ class Transformers:
     def build(self) -> str:
         return f"{NAME} {able(self._home, self._environ).version or VERSION}"
 
+    @property
+    def _shares(self) -> bool:
+        """Whether a prompt may go on from another key's: the worker does not know whose one was."""
+        return self._settings.prompt_sharing != "none"
+
     def cards(self) -> tuple[Card, ...]:
         """None: all models come from the store."""
         return ()
@@ -163,7 +168,7 @@ class Transformers:
             "device": "auto" if plan.gpu else "cpu",
             "dtype": plan.dtype,
             "template": card.template if card.own_template else "",
-            "prompts": PROMPTS if "completion" in card.capabilities else 0,
+            "prompts": PROMPTS if "completion" in card.capabilities and self._shares else 0,
         }
         return Launch(
             engine=self.name,

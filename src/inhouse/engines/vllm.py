@@ -79,8 +79,11 @@ class Vllm:
         plan = gpu_plan(card, options, self._settings, room, "vLLM")
         parser = TOOL_PARSERS[NAME].get(card.family) if "tools" in card.capabilities else None
         files = {"template.jinja": card.template} if card.own_template and card.template else {}
+        words = arguments(card, plan, address, parser, own_template=bool(files))
+        if self._settings.prompt_sharing == "none":
+            words.append("--no-enable-prefix-caching")
         server = Server(
-            [found.path, *arguments(card, plan, address, parser, own_template=bool(files))],
+            [found.path, *words],
             {**environment(self._home), "PATH": self._environ.get("PATH", "")},
             files,
         )

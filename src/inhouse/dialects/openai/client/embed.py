@@ -52,4 +52,4 @@ def decode_embed(body: bytes, count: int) -> tuple[list[list[float]], int]:
     if sorted(rows) != list(range(count)):
         raise unreadable(ValueError(f"{len(rows)} vectors for {count} inputs"))
     vectors = [[math.nan if x is None else x for x in rows[i]] for i in range(count)]
-    return vectors, answer.usage.prompt_tokens if answer.usage else 0
+    return vectors, (answer.usage.prompt_tokens or 0) if answer.usage else 0
