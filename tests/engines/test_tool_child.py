@@ -125,6 +125,29 @@ def test_a_tool_ends_with_whoever_started_it() -> None:
         wait_gone(pid)
 
 
+@posix
+def test_what_a_tool_started_ends_when_we_are_killed(tmp_path: Path) -> None:
+    """A compiler below make below CMake must not go on when the server is gone."""
+    code = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "print(child.pid, flush=True); time.sleep(60)"
+    )
+    middle_code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from inhouse.engines.tool import Command, run\n"
+        "command = Command([sys.executable, '-c', sys.argv[1]], {}, Path(sys.argv[2]))\n"
+        "run(command, lambda line: print(line, flush=True), lambda: False)\n"
+    )
+    argv = [sys.executable, "-c", middle_code, code, str(tmp_path)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as middle:
+        assert middle.stdout is not None
+        pid = int(middle.stdout.readline())
+        middle.kill()
+        wait_gone(pid)
+
+
 def test_a_tool_that_does_not_exist_ends_with_a_code(tmp_path: Path) -> None:
     ended = tool.run(Command([str(tmp_path / "none")], scrubbed(os.environ), tmp_path), lambda _: None, never)
     assert ended.code != 0
