@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,15 @@ def test_the_index_is_the_one_that_pip_is_set_to(tmp_path: Path, monkeypatch: py
     assert net().index() == "https://one.example/simple"
     monkeypatch.setenv("PIP_INDEX_URL", "https://two.example/simple")
     assert net().index() == "https://two.example/simple"
+
+
+def test_a_pip_that_somebody_left_in_the_temporary_folder_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pip.py").write_text(f"open({str(tmp_path / 'planted')!r}, 'w')")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    net().index()
+    assert not (tmp_path / "planted").exists()
 
 
 def test_pages_come_from_the_operators_hosts_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from inhouse.core.errors import Cancelled, LoadFailed
+from inhouse.engines import environments
 from inhouse.engines.tool import Command, Ended
 from inhouse.engines.variants import toolbox
 
@@ -40,7 +43,7 @@ def test_pip_takes_only_files_of_known_digests(tmp_path: Path, monkeypatch: pyte
     assert toolbox.place(tmp_path) is None
     install(tmp_path, runs, monkeypatch)
     venv, pip = runs.commands
-    assert venv[1:4] == ["-m", "venv", "--without-pip"]
+    assert venv[2:5] == ["-m", "venv", "--without-pip"]
     assert {"--require-hashes", "--no-deps", ":all:"} <= set(pip)
     assert runs.env["PIP_INDEX_URL"] == "https://i"
     assert "SECRET" not in runs.env
@@ -50,6 +53,34 @@ def test_pip_takes_only_files_of_known_digests(tmp_path: Path, monkeypatch: pyte
     assert place.parent.name == "build"
     install(tmp_path, runs, monkeypatch)
     assert len(runs.commands) == 2  # it is there
+
+
+def test_a_module_that_somebody_left_in_the_temporary_folder_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a machine of many users anybody may write there, and it is the working folder of what is run."""
+    shared = tmp_path / "tmp"
+    shared.mkdir()
+    (shared / "venv.py").write_text(f"open({str(tmp_path / 'planted')!r}, 'w')")
+    monkeypatch.setattr(tempfile, "tempdir", str(shared))
+
+    def only_venv(command: Command, heard: Any, stopped: Any) -> Ended:
+        return real(command, heard, stopped) if "venv" in command.argv else Ended(0, ())
+
+    real = toolbox.run
+    for module, install in ((toolbox, place_tools), (environments, make_environment)):
+        monkeypatch.setattr(module, "run", only_venv)
+        install(tmp_path)
+    assert not (tmp_path / "planted").exists()
+
+
+def place_tools(home: Path) -> None:
+    toolbox.install(home, lambda line: None, lambda: False, {"PATH": ""})
+
+
+def make_environment(home: Path) -> None:
+    wanted = environments.Environment(home / "engines" / "x", "x", ())
+    environments.install(wanted, lambda line: None, lambda: False, {"PATH": ""})
 
 
 @pytest.mark.parametrize(("fail", "error"), [("venv", LoadFailed), ("pip", LoadFailed), ("stop", Cancelled)])

@@ -74,7 +74,7 @@ def install(wanted: Environment, say: Say, stopped: Stopped, environ: Mapping[st
         env = scrubbed(environ) | {k: v for k, v in environ.items() if _KEPT.fullmatch(k)}
         env.pop("PYTHONPATH", None)
         work = _Work(wanted, env, say, stopped)
-        work.do([sys.executable, "-m", "venv", str(aside)], "Python's venv module failed")
+        work.do([sys.executable, "-I", "-m", "venv", str(aside)], "Python's venv module failed")
         for ways in wanted.steps:
             work.first(ways, aside)
         if wanted.modules:

@@ -56,7 +56,7 @@ def install(
             wanted = target / LIST
             wanted.write_text(resources.files(__package__).joinpath(LIST).read_text("utf-8"), "utf-8")
         say("installing CMake and Ninja")
-        _do([sys.executable, "-m", "venv", "--without-pip", str(target)], env, say, stopped)
+        _do([sys.executable, "-I", "-m", "venv", "--without-pip", str(target)], env, say, stopped)
         pip = [sys.executable, "-I", "-m", "pip", "--python", str(target), "install", "--no-input"]
         pip += ["--disable-pip-version-check", "--progress-bar", "off", "--no-cache-dir", "--no-deps"]
         pip += ["--only-binary", ":all:", "--require-hashes", "-r", str(wanted)]

@@ -35,7 +35,7 @@ _ABSENT = re.compile(r"No matching distribution|Could not find a version|404 Cli
 def command() -> list[str]:
     """This interpreter's pip, else one on PATH. Raises SourceFailed."""
     if importlib.util.find_spec("pip") is not None:
-        return [sys.executable, "-m", "pip"]
+        return [sys.executable, "-P", "-m", "pip"]  # -P: the folder it runs in may be anybody's
     if found := shutil.which("pip3") or shutil.which("pip"):
         return [found]
     raise SourceFailed(
