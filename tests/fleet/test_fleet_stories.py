@@ -386,6 +386,21 @@ async def test_options_that_change_with_every_request_stop_reloading_and_the_req
         assert len([event for event in seen if isinstance(event, Notice)]) == 1
 
 
+async def test_clients_that_take_turns_with_other_options_stop_reloading_while_both_are_always_in_line(
+    yard: MakeYard,
+) -> None:
+    y = yard()
+
+    async def client(threads: int) -> None:
+        for _ in range(8):
+            async with y.lease(load=LoadOptions(threads=threads), tenant=str(threads)):
+                await asyncio.sleep(0)
+
+    await asyncio.gather(client(1), client(2))
+    assert y.notes.lines.count(("loaded", "fake:latest")) == 1 + RELOADS
+    assert y.notes.of_kind("notice")
+
+
 # leases
 
 

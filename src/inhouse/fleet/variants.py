@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import functools
+import itertools
 from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
@@ -45,7 +46,8 @@ def normal(load: LoadOptions) -> LoadOptions:
 @dataclass(slots=True, eq=False)
 class Variant:
     """A planned or running way of loading a model. ``covers`` remembers wishes found to be served, ``story``
-    what happened to it lately."""
+    what happened to it lately. ``called``: it is to be loaded in the place of another; of several the one
+    with the greatest number last."""
 
     key: VariantKey
     card: Card
@@ -53,6 +55,7 @@ class Variant:
     worker: Worker | None = None
     covers: set[LoadOptions] = field(default_factory=set)
     story: deque[Chapter] = field(default_factory=lambda: deque(maxlen=CHAPTERS))
+    called: int = 0
 
     def agrees(self, wish: LoadOptions) -> bool:
         """Do the options other than the context length allow this wish? No opinion agrees with all."""
@@ -98,6 +101,7 @@ class Variants:
         self._variants: dict[VariantKey, Variant] = {}
         self._plans: dict[VariantKey, asyncio.Task[Launch]] = {}
         self._wishes = Wishes()
+        self._calls = itertools.count(1)
 
     def __getitem__(self, key: object) -> Variant:
         return self._variants[cast(VariantKey, key)]
@@ -122,23 +126,43 @@ class Variants:
         it does not heed, "" nothing. Raises what ``launch`` raises."""
         self._wishes.note(card.digest, wish.context_length, now)
         if (found := self._match(card, wish, None)) is not None:
-            return found, ""
+            return self._or_rather(found, wish, now)
         launch = await self._plan(card, wish)
         if not wish.context_length:
             self._wishes.note(card.digest, launch.context_length, now)
         if (found := self._match(card, wish, launch)) is not None:
-            return found, ""
-        present = next((v for v in self if v.key.digest == card.digest and v.worker is not None), None)
+            return self._or_rather(found, wish, now)
+        present = self._last(card.digest)
         growing = present is not None and launch.context_length > present.launch.context_length
-        keeps = present is not None and not growing and present.enforces(wish)
-        if present is not None and keeps and not self._wishes.may_reload(card.digest, now):
+        if present is not None and not growing and not self._may_replace(present, wish, now):
             return present, _KEPT
         wish, launch = await self._largest(card, wish, launch, growing=growing)
         if (found := self._match(card, wish, launch)) is not None:
             return found, ""
         key = VariantKey(card.digest, wish)
-        variant = self._variants[key] = Variant(key, card, launch)
+        variant = self._variants[key] = Variant(key, card, launch, called=next(self._calls))
         return variant, ""
+
+    def _or_rather(self, found: Variant, wish: LoadOptions, now: float) -> tuple[Variant, str]:
+        """``found``, or what is there in its place if coming back to it was one reload too many."""
+        last = self._last(found.key.digest)
+        if last is None or last is found or found.called:
+            return found, ""
+        growing = (wish.context_length or found.launch.context_length) > last.launch.context_length
+        if not growing and not self._may_replace(last, wish, now):
+            return last, _KEPT
+        found.called = next(self._calls)
+        return found, ""
+
+    def _may_replace(self, present: Variant, wish: LoadOptions, now: float) -> bool:
+        """May another variant be loaded for this wish, now that there is one? Counts it if that matters."""
+        return not present.enforces(wish) or self._wishes.may_reload(present.key.digest, now)
+
+    def _last(self, digest: str) -> Variant | None:
+        """Which variant of a model runs when all those are served that wait now."""
+        own = [v for v in self._variants.values() if v.key.digest == digest]
+        loaded = next((v for v in own if v.worker is not None), None)
+        return max((v for v in own if v.called), key=lambda v: v.called, default=loaded)
 
     async def _largest(
         self, card: Card, wish: LoadOptions, launch: Launch, *, growing: bool
