@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
@@ -267,3 +268,18 @@ async def test_no_worker_outlives_a_killed_parent(sockets: Path) -> None:
             return True
 
     await until(ended, 2)
+
+
+async def test_a_machine_that_cannot_be_asked_for_its_memory_costs_no_request_its_answer(
+    yard: MakeYard,
+) -> None:
+    def out_of_descriptors(mapped: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    y = yard({"crash_at_start": "no"}, available=out_of_descriptors)
+    async with asyncio.timeout(10):
+        with pytest.raises(LoadFailed):
+            await y.ask()
+        y.options = {"text": "here"}
+        assert await y.ask() == "here"
+    assert y.fleet._scheduler.tickets == 0

@@ -346,3 +346,41 @@ def test_time_that_stands_still_or_jumps_far_unloads_nothing_that_is_kept() -> N
     house.load("a", keep_alive=math.inf)
     house.now += 365 * 86400
     assert house(Measured("a", 10, 10)) == []
+
+
+@pytest.mark.parametrize("free", [None, 100])
+def test_a_model_that_took_more_than_its_plan_and_all_there_is_stays_alone_and_loads_again(
+    free: int | None,
+) -> None:
+    house = House(memory=0 if free else 100, keep_alive=50.0)
+    if free:
+        house(Free(free))
+    house.load("a", memory=95)
+    if free:
+        house(Free(0))
+    assert house(Measured("a", 105, 100)) == []  # idle, but who would have its room?
+    assert house.arrive(1, "b", memory=50) == [Stop("a", "evicted")]
+    house(Leave(1))
+    house(Stopped("a"))
+    if free:
+        house(Free(free))
+    again = Arrive(2, "a", "a", "t", 105, planned=95)
+    assert house(again) == [Start("a")]
+    assert house.arrive(3, "b", memory=1) == []  # nothing loads beside it
+    assert house(Ready("a", 1)) == [Grant(2, "a")]
+
+
+def test_a_plan_that_does_not_fit_is_refused_whatever_was_measured() -> None:
+    house = House(memory=100)
+    error = refusal(house(Arrive(1, "a", "a", "t", 120, planned=110))).error
+    assert isinstance(error, OutOfMemory)
+    house = House()
+    house(Free(100))
+    error = refusal(house(Arrive(1, "a", "a", "t", 120, planned=110))).error
+    assert isinstance(error, OutOfMemory)
+
+
+def test_of_idle_models_that_are_each_too_large_the_one_that_is_worth_most_stays() -> None:
+    both = [resident("a", 110, 1.0), resident("b", 120, 2.0)]
+    assert set(plan([], both, Room.of(100, 0), 2.0).yielding) == {"a"}
+    assert not plan([], both[:1], Room.of(100, 0), 2.0).yielding

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 
+import psutil
+import pytest
+
+from inhouse.fleet import footprint
 from inhouse.fleet.eviction import Claim, Resident, plan
 from inhouse.fleet.fairness import RISE, FairQueue, Waiting, crowded_out
 from inhouse.fleet.memory import Room, gib
@@ -194,3 +200,12 @@ def test_two_claims_take_different_victims() -> None:
     claims = [Claim("n", "n", 50, 7.0), Claim("m", "m", 50, 8.0)]
     decided = plan(claims, [resident("i", 50), resident("j", 50, last_used=1.0)], Room.of(100, 0), 2.0)
     assert set(decided.yielding) == {"i", "j"}
+
+
+def test_workers_whose_memory_cannot_be_looked_at_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def out_of_descriptors(self: psutil.Process) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(psutil.Process, "memory_info", out_of_descriptors)
+    assert footprint.measure([os.getpid()]) == {}
+    assert footprint.resident(os.getpid()) == 0

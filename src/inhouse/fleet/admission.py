@@ -33,8 +33,8 @@ class Admission:
         if (loop := self._backoff.refusal(event.key, now)) is not None:
             return loop
         limits = self._limits
-        if limits.memory and event.memory > limits.memory:
-            return never_fits(event.memory, limits.memory)
+        if limits.memory and event.least > limits.memory:
+            return never_fits(event.least, limits.memory)
         if limits.device and event.device > limits.device:
             return never_fits(event.device, limits.device, "GPU memory")
         model = self._models.get(event.key)

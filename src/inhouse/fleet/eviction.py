@@ -122,14 +122,17 @@ def _victims(claim: Claim, candidates: Sequence[Resident], room: Room) -> list[R
     return own + chosen
 
 
-def _surplus(candidates: Sequence[Resident], room: Room) -> list[Resident]:
-    """Idle models that have to go because all together take more than there is."""
+def _surplus(candidates: Sequence[Resident], room: Room, staying: int) -> list[Resident]:
+    """Idle models that have to go because all together take more than there is. One of the ``staying``
+    models, those not told to stop, is left: alone it may take more than was planned."""
     if not room.short:
         return []
     idle = [r for r in candidates if r.idle]
     nothing = Claim("", "", 0, 0.0)
     enough = _cheapest(nothing, idle, replace(room, models=None))
-    return [r for r in idle if not r.kept] if enough is None else enough
+    if enough is None:
+        return [r for r in idle if not r.kept]
+    return enough if len(enough) < staying else sorted(enough, key=lambda r: r.loss)[:-1]
 
 
 def plan(
@@ -148,7 +151,8 @@ def plan(
         if not resident.leaving:
             later = later.take(resident.memory, resident.device)
     candidates = [r for r in residents if r.settled]
-    for victim in _surplus(candidates, later):
+    staying = sum(not r.leaving for r in residents)
+    for victim in _surplus(candidates, later, staying):
         out.yielding[victim.key] = -math.inf
         candidates.remove(victim)
         later = later.free(victim.memory, victim.device)

@@ -8,6 +8,7 @@ strikes, can lose a slot.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -124,6 +125,7 @@ class Fleet:
                 ask.work,
                 math.inf if place.deadline is None else place.deadline,
                 launch.device_memory,
+                max(0, launch.memory - launch.device_memory),
             )
         )
 
@@ -208,6 +210,7 @@ class Fleet:
                     self._note_refusal(place, error)
                 self._settle(place, error)
             case m.Start(key):
+                self._variants[key].called = 0
                 self._keeper.start(self._variants[key])
             case m.Stop(key, why, claimant):
                 other = self._variants.get(claimant)
@@ -232,7 +235,8 @@ class Fleet:
         matters = isinstance(event, m.Measured) or self._scheduler.wants_room(event)
         if gone or (matters and now - self._asked_at > STALE):
             self._asked_at = now
-            self._scheduler.step(m.Free(self._available(self.taken.mapped)), now)
+            with contextlib.suppress(OSError):  # no descriptor to ask with: what was known last has to do
+                self._scheduler.step(m.Free(self._available(self.taken.mapped)), now)
 
     def _chronicle(self, event: m.Event, now: float) -> None:
         """Who had to go is gone: part of the story of the model it went for."""

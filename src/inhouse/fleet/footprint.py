@@ -16,6 +16,9 @@ import psutil
 from ..core.engine import Launch
 from ..core.models import Card
 
+_UNKNOWN: Final = (psutil.Error, OSError)
+"""It is gone, not ours, or there is no descriptor left to look with."""
+
 MOST: Final = 256
 """Ways of loading that are remembered."""
 
@@ -34,7 +37,7 @@ class Size:
 def _size(process: psutil.Process) -> Size:
     try:
         memory = process.memory_info()
-    except psutil.Error:
+    except _UNKNOWN:
         return Size()
     return Size(int(memory.rss), int(getattr(memory, "shared", 0)))
 
@@ -45,7 +48,7 @@ def resident(pid: int | None) -> int:
         return 0
     try:
         return _size(psutil.Process(pid)).resident
-    except psutil.Error:
+    except _UNKNOWN:
         return 0
 
 
@@ -57,7 +60,7 @@ def measure(pids: Collection[int]) -> dict[int, Size]:
         try:
             process = psutil.Process(pid)
             family = [process, *process.children(recursive=True)]
-        except psutil.Error:
+        except _UNKNOWN:
             continue
         size = sum(map(_size, family), Size())
         if size.resident:

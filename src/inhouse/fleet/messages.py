@@ -26,7 +26,8 @@ class Arrive:
     ``keep_alive`` None leaves the model's as it is; ``inf`` keeps it for ever, 0 stops it once idle.
     Of those in line the ones of higher ``priority`` (1, 0, -1) are served first; who waits rises.
     ``work`` is the estimated effort in tokens, ``deadline`` when the answer is of no use any more.
-    ``device``: bytes needed on GPUs, beside ``memory``.
+    ``device``: bytes needed on GPUs, beside ``memory``. ``planned``: bytes that were planned where ``memory``
+    was measured; a model whose plan fits is not refused for what it took beyond it, but loads alone.
     """
 
     ticket: Ticket
@@ -40,6 +41,12 @@ class Arrive:
     work: int = 1
     deadline: float = math.inf
     device: int = 0
+    planned: int = 0
+
+    @property
+    def least(self) -> int:
+        """Bytes without which it is refused."""
+        return min(self.memory, self.planned or self.memory)
 
 
 @dataclass(frozen=True, slots=True)

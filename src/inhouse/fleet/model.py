@@ -30,13 +30,15 @@ class Running:
 @dataclass(slots=True, eq=False)
 class Model:
     """All the scheduler knows of one key. ``memory`` and ``device`` are the bytes that it needs, expected
-    or measured; ``resident`` those that its worker has now. ``since``: in this state."""
+    or measured, ``least`` those without which it is not loaded; ``resident`` those that its worker has now.
+    ``since``: in this state."""
 
     key: Key
     group: Hashable
     memory: int
     keep_alive: float
     device: int = 0
+    least: int = 0
     resident: int = 0
     state: State = State.ABSENT
     slots: int = 0

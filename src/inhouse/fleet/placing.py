@@ -20,18 +20,23 @@ def free_for_all(models: Collection[Model], free: int | None) -> int | None:
 
 def decide(models: Collection[Model], limits: Limits, free: int | None, history: History, now: float) -> Plan:
     """Who may load now, and who has to go for it."""
-    claims = [
-        Claim(model.key, model.group, model.memory, oldest.since, model.device)
-        for model in models
-        if model.state is State.ABSENT and (oldest := model.queue.oldest()) is not None
-    ]
     room = Room.of(limits.memory, limits.max_loaded, limits.device)
     if (there := free_for_all(models, free)) is not None:
         room = room.within(there)
+    claims = [
+        Claim(model.key, model.group, _claimed(model, room), oldest.since, model.device)
+        for model in models
+        if model.state is State.ABSENT and (oldest := model.queue.oldest()) is not None
+    ]
     residents = [_resident(model, history, now) for model in models if model.state is not State.ABSENT]
     loading = sum(model.state is State.LOADING for model in models)
     loads = limits.max_loads - loading if limits.max_loads else math.inf
     return plan(claims, residents, room, limits.patience, loads)
+
+
+def _claimed(model: Model, room: Room) -> int:
+    """The bytes that it needs; all there are, if it took more than that but its plan does fit."""
+    return model.memory if room.bytes is None else max(model.least, min(model.memory, room.bytes))
 
 
 def _resident(model: Model, history: History, now: float) -> Resident:

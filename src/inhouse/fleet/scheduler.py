@@ -135,7 +135,7 @@ class Scheduler:
             model = Model(event.key, event.group, event.memory, self._limits.keep_alive)
             self._models[event.key] = model
         if model.state is State.ABSENT:
-            model.memory, model.device = event.memory, event.device
+            model.memory, model.device, model.least = event.memory, event.device, event.least
         self._places.enter(event, model, now)
 
     def _leave(self, ticket: m.Ticket, ok: bool, work: int | None, now: float) -> None:
@@ -234,7 +234,7 @@ class Scheduler:
         decided = decide(self._models.values(), self._limits, self._free, self._history, now)
         for key in decided.hopeless:
             left = free_for_all(self._models.values(), self._free)
-            self._refuse_waiting(self._models[key], not_there(self._models[key].memory, left or 0))
+            self._refuse_waiting(self._models[key], not_there(self._models[key].least, left or 0))
         for key in decided.start:
             self._models[key].state, self._models[key].since = State.LOADING, now
             self._out.append(m.Start(key))
