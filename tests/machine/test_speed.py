@@ -116,6 +116,20 @@ def test_with_little_free_memory_it_is_not_measured(tmp_path):
     assert not (tmp_path / "machine.json").exists()
 
 
+def test_many_cores_with_little_memory_are_not_measured(tmp_path):
+    many = dataclasses.replace(MACHINE, physical_cores=64, logical_cores=64, one_each=tuple(range(64)))
+    found = measured(dataclasses.replace(many, memory_available=GIB), tmp_path)
+    assert found.troubles[0].why == "there is too little free memory to measure with"
+
+
+@pytest.mark.parametrize(
+    "text", [b'{"bandwidth": "\xff"}', b'{"bandwidth":' + b"[" * 5000 + b"]" * 5000 + b"}", b"["]
+)
+def test_a_file_of_rubbish_is_as_none(tmp_path, text):
+    (tmp_path / "machine.json").write_bytes(text)
+    assert known(MACHINE, tmp_path).bandwidth == Bandwidth()
+
+
 def test_only_the_newest_are_kept(tmp_path, monkeypatch, answers):
     said, _ = answers
     monkeypatch.setattr(speed, "_used", lambda: 0.0)

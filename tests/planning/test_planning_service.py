@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,7 @@ from inhouse.engines.exact import Part
 from inhouse.engines.recipe import Tuned
 from inhouse.ledger import Entry
 from inhouse.machine import Bandwidth, Gpu, Machine
-from inhouse.planning import History
+from inhouse.planning import History, Where
 from support.tiny_gguf import model as tiny_model
 
 MIB, GIB = 2**20, 2**30
@@ -270,12 +271,17 @@ def test_the_engines_own_reckoning_stands_beside_the_formula_and_is_learnt(
 # -- what came of it --------------------------------------------------------------------------------------
 
 
+TIMES = itertools.count(0.0, 10.0)
+
+
 def entry(answer: int = 100, decode: float = 2.0, **usage: int) -> Entry:
     one = Entry(Caller("r"), "tiny", "chat", lambda entry: None)
     one.model = "tiny:latest"
     one.usage = Usage(prompt_tokens=600, completion_tokens=answer, **usage)
     one.timings = Timings(prefill=3.0, decode=decode)
+    one.opened = next(TIMES)
     one.close()
+    one.closed = one.opened + 6
     return one
 
 
@@ -328,6 +334,14 @@ def test_a_request_that_overlapped_another_teaches_nothing(make: Callable[..., P
     scores.note(late)
     scores.flush()
     assert rates(planning) == (1, 1)
+
+
+def test_choices_side_by_side_teach_nothing(make: Callable[..., Planning]) -> None:
+    planning = make()
+    scores = scoring(planning)
+    scores.note(entry(answer=400, decode=5.5 * 4))
+    scores.flush()
+    assert rates(planning) == (0, 0)
 
 
 def test_short_answers_and_guessed_ones_say_nothing_of_decoding(make: Callable[..., Planning]) -> None:
@@ -430,6 +444,51 @@ def test_after_the_end_nothing_is_written(make: Callable[..., Planning]) -> None
     scores.flush()
     scores.close()
     assert rates(planning) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "other", [PlanOrder("tiny", users=1, quant="Q4_0"), PlanOrder("tiny", users=1, kv_type="q4_0")]
+)
+def test_a_plan_for_another_kind_of_load_is_not_held_against_what_is_loaded(
+    make: Callable[..., Planning], other: PlanOrder
+) -> None:
+    planning = make()
+    planning.answer(other)
+    scores = scoring(planning)
+    scores.note(entry())
+    scores.flush()
+    where = Where(machine.fingerprint(MACHINE))
+    kept = planning.history.scores("decode", where)
+    assert [(score.quantization, score.size) for score in kept] == [("F32", 600)]
+
+
+def test_a_memory_that_cannot_be_measured_is_not_measured_with_every_plan(
+    make: Callable[..., Planning], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[Machine] = []
+
+    def measured(found: Machine, home: Path) -> Machine:
+        tries.append(found)
+        return dataclasses.replace(
+            found, troubles=(*found.troubles, machine.Trouble("memory bandwidth", "no"))
+        )
+
+    monkeypatch.setattr("inhouse.compose.planning.speed.measured", measured)
+    planning = make(here=dataclasses.replace(MACHINE, bandwidth=Bandwidth()))
+    for _ in range(3):
+        assert planning.answer(PlanOrder("tiny"))["speed"] is None
+    assert len(tries) == 1
+
+
+def test_gpus_of_one_name_are_drawn_one_by_one(make: Callable[..., Planning]) -> None:
+    gpus = (Gpu("nvidia", 'NVIDIA <L4> & "co"', 24 * GIB, 23 * GIB),) * 2
+    other = machine.to_json(dataclasses.replace(MACHINE, gpus=gpus))
+    picture = ElementTree.fromstring(make().answer(PlanOrder("tiny", machine=other, picture=True))["picture"])
+    texts = [element.text for element in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert [text for text in texts if text and "L4" in text] == [
+        'NVIDIA <L4> & "co" (1)',
+        'NVIDIA <L4> & "co" (2)',
+    ]
 
 
 # -- the body ---------------------------------------------------------------------------------------------

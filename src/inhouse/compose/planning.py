@@ -61,6 +61,7 @@ class Planning:
         self.history = history
         self.subjects = Subjects(store, catalog)
         self._lock = threading.Lock()
+        self._tried = False
 
     def answer(self, order: PlanOrder) -> dict[str, Any]:
         """The plan as JSON. Raises ModelNotFound, BadRequest, Unsupported, StoreError, LoadFailed."""
@@ -83,7 +84,8 @@ class Planning:
                 answer["picture"] = drawn(str(found.card.name), rows)
         elif order.picture:
             answer["picture"] = drawn(str(found.card.name), [answer])
-        self._keep(found, place, planned, order.prompt)
+        if not order.quant and not order.kv_type:  # else it is not how the model will be loaded
+            self._keep(found, place, planned, order.prompt)
         return answer
 
     def _answer(self, found: Found, place: Place, order: PlanOrder, planned: Planned) -> dict[str, Any]:
@@ -122,10 +124,13 @@ class Planning:
         return Place(machine, self._free(), True, build or recipe.build, gpus, notes)
 
     def machine(self) -> Machine:
-        """This machine with its memory's bandwidth, which is measured if it was not yet."""
+        """This machine with its memory's bandwidth, which is measured if that is not known; where it cannot
+        be, it is not tried with every plan."""
         with self._lock:
             if not self._machine.bandwidth.read:
-                self._machine = speed.measured(self._machine, self._config.home)
+                look = speed.known if self._tried else speed.measured
+                self._tried = True
+                self._machine = look(self._machine, self._config.home)
             return self._machine
 
     def load_of(self, found: Found, place: Place, order: PlanOrder) -> Load:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -78,7 +79,13 @@ def drawn(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
         )
     parts = ("weights", "kv", "compute", "runtime")
     devices = [device for row in rows for device in row["devices"]]
-    series = {device["name"]: [device[part] / mib for part in parts] for device in devices}
+    names = Counter(device["name"] for device in devices)
+    series = {
+        device["name"] if names[device["name"]] == 1 else f"{device['name']} ({number})": [
+            device[part] / mib for part in parts
+        ]
+        for number, device in enumerate(devices)
+    }
     return charts.bars(f"{name}: memory", "MiB", ("weights", "KV cache", "buffers", "process"), series)
 
 

@@ -31,6 +31,8 @@ LEAST_ANSWER: Final = 16
 LEAST_PROMPT: Final = 64
 GUESSED: Final = 0.1
 """Share of an answer that may be right guesses, which cost less than other tokens, for its rate to count."""
+CLOCKS: Final = 0.05
+"""Seconds that the engine's clock and ours may differ by over a request."""
 _REMEMBERED: Final = 256
 
 
@@ -49,9 +51,15 @@ class Heard:
 
 
 def heard(entry: Entry) -> Heard | None:
-    """The figures of a request that ended well; without the answer where much of it was guessed."""
+    """The figures of a request that ended well; without the answer where much of it was guessed.
+
+    None for one of several choices side by side: each slows the others, and together they took more time of
+    the engine than there was.
+    """
     usage, timings = entry.usage, entry.timings
     if entry.outcome != "ok" or entry.task not in ("chat", "complete"):
+        return None
+    if timings.prefill + timings.decode > entry.seconds + CLOCKS:
         return None
     guessed = usage.accepted_tokens > GUESSED * usage.completion_tokens
     return Heard(

@@ -17,6 +17,7 @@ import psutil
 
 from .asking import native
 from .machine import Bandwidth, Machine, Trouble
+from .natives.bandwidth import LEAST as PER_THREAD
 from .records import fingerprint
 
 Measure = Literal["no", "once", "again"]
@@ -64,7 +65,7 @@ def measure(machine: Machine) -> tuple[Bandwidth, str]:
     """Measure now; or why it could not be done. Blocking for about a second."""
     cpus = _cpus(machine)
     size = max(_LEAST, _TIMES_L3 * machine.caches.l3_total)
-    if size > machine.memory_available // _SHARE:
+    if max(size, len(cpus) * PER_THREAD) > machine.memory_available // _SHARE:
         return Bandwidth(), "there is too little free memory to measure with"
     order = json.dumps({"size": size // len(cpus), "cpus": cpus})
     before, began = _used(), time.perf_counter()
@@ -98,7 +99,7 @@ def _kept(home: Path) -> dict[str, Bandwidth]:
     try:
         told = msgspec.json.decode((home / FILE).read_bytes(), type=dict[str, Any])
         return msgspec.convert(told.get("bandwidth", {}), dict[str, Bandwidth])
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return {}
 
 
