@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 
 import pytest
@@ -71,10 +72,20 @@ def test_durations(text: str | int, seconds: float) -> None:
     assert config.duration(text) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "5x", "m", "1h-3m", "nan", True])
+@pytest.mark.parametrize(
+    "text", ["", "5x", "m", "1h-3m", "nan", "inf", "1e999", "٣", "٣s", "1" * 400 + "s", True]
+)
 def test_what_is_not_a_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError):
         config.duration(text)
+
+
+def test_a_very_long_text_is_refused_as_quickly_as_a_header_must_be() -> None:
+    began = time.perf_counter()
+    for text in ("1" * 60_000, "1." * 30_000, "1s" * 30_000 + "x"):
+        with pytest.raises(ValueError):
+            config.duration(text)
+    assert time.perf_counter() - began < 1.0
 
 
 @pytest.mark.parametrize(("text", "count"), [("64MiB", 2**26), ("8g", 2**33), ("1024", 1024), ("1.5k", 1536)])

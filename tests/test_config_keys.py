@@ -72,6 +72,16 @@ def test_a_key_does_not_print_its_secret() -> None:
     assert "hush" not in repr(ApiKey("alice", "hush"))
 
 
+def test_a_file_that_begins_as_windows_editors_write_it_is_read(tmp_path: Path) -> None:
+    found = api_keys(Server(api_keys_file=written(tmp_path, "\ufeffalice=1\n").api_keys_file))
+    assert found == (ApiKey("alice", "1"),)
+
+
+def test_a_key_of_the_environment_need_not_be_text() -> None:
+    secret = os.fsdecode(b"caf\xe9")
+    assert Keys([ApiKey("", secret)]).admits("caf\xe9")
+
+
 def test_each_key_lets_in_and_has_its_own_name() -> None:
     keys = Keys([ApiKey("", "one"), ApiKey("alice", "two"), ApiKey("zoë", "schlüssel")])
     assert keys

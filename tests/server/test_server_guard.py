@@ -236,3 +236,8 @@ def test_local_names(name: str, local: bool) -> None:
 async def test_one_key_is_one_tenant_however_it_is_sent() -> None:
     ways = ({"authorization": "Bearer a"}, {"authorization": "bearer  a"}, {"x-api-key": "a"})
     assert len({(await call(headers))[2] for headers in ways}) == 1
+
+
+async def test_a_key_is_no_other_tenant_for_what_else_is_sent_beside_it() -> None:
+    ways = ({"x-api-key": "a"}, *({"x-api-key": "a", "authorization": f"Basic {n}"} for n in range(3)))
+    assert len({(await call(headers))[2] for headers in ways}) == 1

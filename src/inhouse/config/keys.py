@@ -32,7 +32,7 @@ def api_keys(settings: Server) -> tuple[ApiKey, ...]:
 
 def _read(path: Path) -> list[ApiKey]:
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise BadRequest(

@@ -129,10 +129,7 @@ class Guard:
         await self._app(scope, receive, send)
 
     def _tenant(self, scope: Scope) -> str:
-        key = header(scope, b"authorization") or header(scope, b"x-api-key") or ""
-        scheme, _, value = key.partition(" ")
-        key = value.strip() if scheme.lower() == "bearer" else key  # one key is one tenant, however sent
-        if key:
+        if key := _given(scope):
             return tenant_of(key)
         return scope["client"][0] if scope.get("client") else ""
 
@@ -183,10 +180,7 @@ class Guard:
     def _check_key(self, scope: Scope) -> None:
         if not self._keys or scope["path"] in _OPEN:
             return
-        bearer = header(scope, b"authorization") or ""
-        scheme, _, value = bearer.partition(" ")
-        given = value.strip() if scheme.lower() == "bearer" else header(scope, b"x-api-key") or ""
-        if not self._keys.admits(given):
+        if not self._keys.admits(_given(scope)):
             raise HttpError(
                 401,
                 "A valid API key is needed: send it as 'Authorization: Bearer KEY'.",
@@ -209,6 +203,12 @@ class Guard:
         ):
             return
         raise HttpError(415, "Send the body as application/json.")
+
+
+def _given(scope: Scope) -> str:
+    """The key that the caller shows, "" if none: what is let in is what is counted, however it is sent."""
+    scheme, _, value = (header(scope, b"authorization") or "").partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else header(scope, b"x-api-key") or ""
 
 
 def _deadline(scope: Scope) -> float | None:

@@ -19,7 +19,7 @@ class Keys:
     """The keys that are let in; without any everybody is. Holds digests only."""
 
     def __init__(self, keys: Iterable[ApiKey] = ()) -> None:
-        digests = [(_digest(key.secret.encode()), key.name) for key in keys]
+        digests = [(_digest(key.secret.encode("utf-8", "surrogateescape")), key.name) for key in keys]
         self._digests = [digest for digest, _ in digests]
         self._names = {_tenant(digest): name for digest, name in digests if name}
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ... import __version__
 from ...dialects import ollama
@@ -13,6 +12,9 @@ from ...fleet import Loaded
 from .. import answers
 from ..answers import Receive, Scope, Send
 from ..keys import Keys
+
+_FAR: Final = 1e9
+"""Seconds, 30 years: whatever stays so long stays for ever. Dates end with the year 9999."""
 
 if TYPE_CHECKING:
     from .services import Services
@@ -32,7 +34,7 @@ def _shown(one: Loaded, now: datetime, keys: Keys) -> ollama.Loaded:
         waiting_by[keys.name(tenant) or "others"] += count
     return ollama.Loaded(
         card=one.card,
-        expires_at=None if math.isinf(one.expires_in) else now + timedelta(seconds=one.expires_in),
+        expires_at=None if one.expires_in > _FAR else now + timedelta(seconds=one.expires_in),
         size=one.memory + one.device_memory,
         size_vram=one.device_memory,
         context_length=one.context_length,
