@@ -9,6 +9,7 @@ import pytest
 
 from inhouse.core.errors import NotFound, Unsupported
 from inhouse.engines.variants.catalogue import builds, installable, named, parse, platform_of
+from inhouse.engines.variants.install import RESERVED
 from inhouse.machine import Gpu, Machine
 
 LINUX = Machine("linux", "x86_64", "cpu", 4, 8, ("avx2",), 2**34, 2**33)
@@ -131,3 +132,10 @@ def test_machines_of_many_spellings_are_the_same() -> None:
 def test_a_list_with_a_field_that_means_nothing_is_refused() -> None:
     with pytest.raises(TypeError):
         parse('[[build]]\nname = "a"\nwhat = 1\n')
+
+
+def test_no_engine_of_a_configuration_can_be_called_as_a_build_is() -> None:
+    from inhouse.config.programs import OURS
+
+    assert {one.name for one in builds()} <= OURS
+    assert RESERVED <= OURS

@@ -185,11 +185,29 @@ def test_a_brought_archive_needs_a_digest_and_asks_the_network_nothing(tmp_path:
     assert (mine.record.backend, mine.record.loses, net.asked) == ("own", ("lark",), [])
 
 
-@pytest.mark.parametrize("name", ["../x", "A b", "", "x" * 40])
+@pytest.mark.parametrize("name", ["../x", "A b", "", "x" * 40, "auto", "path", "llama.cpp"])
 def test_a_build_of_ones_own_has_a_plain_name(tmp_path: Path, name: str) -> None:
     tarball(tmp_path / "mine.tar.gz", {"llama-server": script()})
     with pytest.raises(BadRequest, match="name"):
         Place(tmp_path / "home", Net()).install(name, files=(tmp_path / "mine.tar.gz",))
+
+
+def test_an_archive_that_changes_after_it_was_verified_is_not_the_one_that_is_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may lie where others can write; what was verified is a copy of ours."""
+    path = tmp_path / "mine.tar.gz"
+    digest = tarball(path, {"bin/llama-server": script(version="right")})
+    place = Place(tmp_path / "home", Net())
+
+    def say(what: str, done: int, total: int) -> None:
+        if what.startswith("unpacking"):
+            tarball(path, {"bin/llama-server": script(version="planted")})
+
+    choice = Choice("mine", files=(path,), wish=Wish(sha256=(digest,)))
+    one = place.installer.install(choice, Report(say, lambda: False))
+    assert one.record.made["says"] == "right"
+    assert sorted(found.name for found in one.path.iterdir()) == ["build.json", "files"]
 
 
 def test_what_is_brought_must_be_complete_and_there(tmp_path: Path) -> None:

@@ -169,6 +169,31 @@ def test_a_link_without_a_digest_is_asked_for_at_its_release() -> None:
     assert (one.sha256, one.pinned) == (C, "publisher")
 
 
+def test_a_mirrors_page_is_not_asked_for_a_digest_nor_sends_us_to_another_repository() -> None:
+    version = named("wheel-cuda-12").version
+    tag = "cp310-abi3-manylinux_2_35_x86_64"
+    name = f"xllamacpp-{version}-{tag}.whl"
+    page = "https://m.example/xllamacpp/whl/cu128/xllamacpp/"
+    release_page = f"https://api.github.com/repos/xorbitsai/xllamacpp/releases/tags/v{version}-cu128"
+    pages = {
+        page: wheel(version, tag, f"#sha256={A}").encode(),
+        release_page: release(**{name: f"sha256:{C}"}),
+    }
+    [one] = asked("wheel-cuda-12", Wish(mirror="https://m.example"), Net(pages=pages))
+    assert (one.sha256, one.pinned) == (C, "publisher")
+    pages[page] = pages[page].replace(b"/xorbitsai/", b"/somebody/")
+    pages[release_page.replace("xorbitsai", "somebody")] = pages.pop(release_page)
+    with pytest.raises(SourceFailed, match="Nobody tells"):
+        asked("wheel-cuda-12", Wish(mirror="https://m.example"), Net(pages=pages))
+    [one] = asked("wheel-cuda-12", Wish(mirror="https://m.example", sha256=(B,)), Net(pages=pages))
+    assert (one.sha256, one.pinned) == (B, "user")
+
+
+def test_sources_that_are_pinned_have_one_version() -> None:
+    with pytest.raises(BadRequest, match="made from the sources of b11549"):
+        asked("native", Wish(version="b11600"), Net())
+
+
 def test_an_index_without_a_fitting_wheel_says_so() -> None:
     with pytest.raises(NotFound, match="no wheel of xllamacpp"):
         asked("wheel-cuda-12", Wish(), Net(pages={INDEX: b"<html></html>"}))

@@ -42,6 +42,14 @@ def test_a_build_is_added_listed_and_removed(tmp_path: Path) -> None:
         shelf.remove("cpu")
 
 
+def test_a_build_does_not_push_out_another_whose_name_and_version_read_alike(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    put(shelf, record("mine", "1-2"))
+    with pytest.raises(Conflict, match="'mine'"):
+        put(shelf, record("mine-1", "2"))
+    assert [one.record.name for one in shelf.all()] == ["mine"]
+
+
 def test_a_newer_version_replaces_the_older_and_the_same_itself(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     put(shelf, record())

@@ -173,6 +173,10 @@ class Builds:
         watch.say(PullEvent("success"))
 
     def _installed(self, order: InstallOrder, watch: Watch) -> None:
+        if any(one.name == order.name for one in self._engines.others):
+            raise Unsupported(
+                f"The engine {order.name!r} is not installed by Inhouse.", hint="See: inhouse engine list"
+            )
         mirror = self._config.engine.mirror
         installer = Installer(
             self._config.home,

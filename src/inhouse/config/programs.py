@@ -14,9 +14,13 @@ from ..core.features import FEATURES
 from .values import duration, size, whole
 
 OURS: Final = frozenset(
-    {"auto", "wheel", "native", "fake", "llama.cpp", "transformers", "vllm", "sglang", "own"}
+    {
+        *("auto", "wheel", "native", "fake", "llama.cpp", "transformers", "vllm", "sglang", "own", "path"),
+        *("cpu", "cuda-12", "cuda-13", "metal", "rocm", "sycl", "vulkan"),
+        *("wheel-cuda-12", "wheel-cuda-13", "wheel-rocm-6", "wheel-rocm-7", "wheel-vulkan"),
+    }
 )
-"""Names that engines of ours have."""
+"""Names that engines of ours and their builds have."""
 
 PLACEHOLDERS: Final = frozenset(
     {"model", "name", "socket", "host", "port", "key", "context", "slots", "threads"}

@@ -19,14 +19,18 @@ from ...machine import Machine
 from ..tool import Step
 from . import catalogue, compile, probe, toolbox
 from .catalogue import Build, File
-from .origin import Net, Wanted, Wish, files_of, hex_of
+from .origin import Net, Wanted, Wish, files_of, hex_of, version_of
 from .shelf import FILES, Installed, Record, Shelf, digest, facts
 from .unpack import Limits, unpack
 
 LOG: Final = "engine-build.log"
+BROUGHT: Final = "brought"
 MOST_SOURCES: Final = 2**30
 OWN: Final = "own"
 """The backend of a build that the user brought and that the list does not know."""
+
+RESERVED: Final = frozenset({"auto", "fake", "llama.cpp", "own", "path"})
+"""What a build cannot be called: the choice of builds has other meanings for these names."""
 
 _OWN_NAME = re.compile(r"[a-z][a-z0-9._-]{0,30}\Z", re.ASCII)
 
@@ -79,13 +83,14 @@ class Installer:
         tools = self._tools(choice, report) if build.source == "build" else None  # before anything is fetched
         wanted = self._wanted(build, file, choice)
         with self._shelf.aside() as folder:
-            paths = [self._have(one, choice, i, report) for i, one in enumerate(wanted)]
+            paths = [self._have(one, choice, i, folder, report) for i, one in enumerate(wanted)]
             site = _Site(folder, _record(build, choice, wanted[0]), report)
             if tools:
                 record = self._compiled(site, paths[0], file.within, tools, choice.jobs)
             else:
                 record = _unpacked(site, paths)
             record = self._tried(replace(site, record=record), anyway=choice.anyway)
+            shutil.rmtree(folder / BROUGHT, ignore_errors=True)
             installed = self._shelf.add(folder, record)
         for one in wanted:
             shutil.rmtree(self._part(one), ignore_errors=True)
@@ -97,6 +102,7 @@ class Installer:
         """What is needed, each with its digest. A file that was brought asks the network nothing."""
         if not choice.files:
             return files_of(build, file, catalogue.platform_of(self._machine), choice.wish, self._net)
+        version_of(build, choice.wish)
         digests = [hex_of(text) for text in choice.wish.sha256]
         expected = 2 if file.beside else 1
         if len(choice.files) != expected:
@@ -114,10 +120,10 @@ class Installer:
     def _part(self, wanted: Wanted) -> Path:
         return self._shelf.root / f".part-{wanted.sha256[:16]}"
 
-    def _have(self, wanted: Wanted, choice: Choice, i: int, report: Report) -> Path:
+    def _have(self, wanted: Wanted, choice: Choice, i: int, aside: Path, report: Report) -> Path:
         """The file on this disk, verified."""
         if choice.files:
-            return _brought(choice.files[i], wanted, report)
+            return _brought(choice.files[i], wanted, aside / BROUGHT / str(i), report)
         folder = self._part(wanted)
         with guarded("preparing a download"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -235,6 +241,8 @@ def look(one: Installed, environ: Mapping[str, str], *, gpu: bool) -> probe.Seen
 def _own(choice: Choice) -> Build:
     if not _OWN_NAME.match(choice.name):
         raise BadRequest("A build's name is made of a-z, 0-9, dots and hyphens.", hint="E.g. my-build.")
+    if choice.name in RESERVED:
+        raise BadRequest(f"The name {choice.name!r} means something else.", hint="E.g. my-build.")
     return Build(
         name=choice.name,
         source="release",
@@ -247,13 +255,16 @@ def _own(choice: Choice) -> Build:
     )
 
 
-def _brought(path: Path, wanted: Wanted, report: Report) -> Path:
-    """A file of the user's, verified against its digest; he must have one."""
+def _brought(path: Path, wanted: Wanted, copy: Path, report: Report) -> Path:
+    """A copy of a file of the user's, verified against its digest; he must have one. A copy, because others
+    may be able to change the file itself before it is unpacked."""
     if not path.is_file():
         raise NotFound("There is no such file.", hint="Check the path.", detail=str(path))
     report.say(f"verifying {path.name}", 0, 0)
     with guarded("reading the file"):
-        found = digest(path, report.check)
+        copy.parent.mkdir(exist_ok=True)
+        with copy.open("xb") as out:
+            found = digest(path, report.check, out.write)
     if not wanted.sha256:
         raise SourceFailed(
             f"The digest of {path.name} is not known here, so it is not installed.",
@@ -264,7 +275,7 @@ def _brought(path: Path, wanted: Wanted, report: Report) -> Path:
             f"The file {path.name} has the digest sha256:{found}, sha256:{wanted.sha256} was expected.",
             hint="Nothing was installed. Get it from its publisher again.",
         )
-    return path
+    return copy
 
 
 def _program(files: Path) -> Path:

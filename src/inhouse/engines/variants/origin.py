@@ -88,9 +88,7 @@ def files_of(build: Build, file: File, place: tuple[str, str], wish: Wish, net: 
     Raises BadRequest for what is no version or digest, SourceFailed where nobody tells a digest, and
     what ``net`` does.
     """
-    if wish.version and not _TAG.match(wish.version):
-        raise BadRequest("That is no version.", hint="For instance b11549.", param="version")
-    version = wish.version or build.version
+    version = version_of(build, wish)
     if build.source == "release":
         wanted = _released(build, file, version)
     elif build.source == "build":
@@ -101,10 +99,24 @@ def files_of(build: Build, file: File, place: tuple[str, str], wish: Wish, net: 
         pin = replace(wanted[0], sha256=file.sha256, size=file.size, pinned="catalogue")
         wanted = [_agreed(pin, wanted[0]), *wanted[1:]]
     wanted = _given(wanted, wish.sha256)
-    wanted = [one if one.sha256 else _told(one, net) for one in wanted]
+    wanted = [one if one.sha256 else _told(one, net, build.repository) for one in wanted]
     if build.source == "build":
         return wanted
     return [replace(one, url=mirrored(one.url, wish.mirror)) for one in wanted]
+
+
+def version_of(build: Build, wish: Wish) -> str:
+    """The version that is wished for. Raises BadRequest for what is none, and for another one of a build that
+    is made from pinned sources."""
+    if wish.version and not _TAG.match(wish.version):
+        raise BadRequest("That is no version.", hint="For instance b11549.", param="version")
+    if build.source == "build" and wish.version not in ("", build.version):
+        raise BadRequest(
+            f"The build {build.name!r} is made from the sources of {build.version}.",
+            hint="Leave --version away.",
+            param="version",
+        )
+    return wish.version or build.version
 
 
 def mirrored(url: str, mirror: str) -> str:
@@ -135,7 +147,8 @@ def _listed(build: Build, file: File, net: Net) -> Wanted:
 
 
 def _wheel(build: Build, version: str, place: tuple[str, str], mirror: str, net: Net) -> Wanted:
-    """The wheel for this Python and system on the index of a publisher."""
+    """The wheel for this Python and system on the index of a publisher, without the digest if a mirror
+    brought the page."""
     base = f"{build.index}/{build.package}/"
     page = net.page(mirrored(base, mirror), INDEX_TYPES)
     fitting = [one for one in links(page, base) if _fits(one.file, version, place)]
@@ -144,7 +157,7 @@ def _wheel(build: Build, version: str, place: tuple[str, str], mirror: str, net:
             f"The publisher's index has no wheel of {build.package} {version} for this machine and Python.",
             hint="Take another build (inhouse engine list), or name a --version that the index has.",
         )
-    return fitting[0]
+    return replace(fitting[0], sha256="", size=0, pinned="") if mirror else fitting[0]
 
 
 def _fits(name: str, version: str, place: tuple[str, str]) -> bool:
@@ -194,12 +207,12 @@ def hex_of(text: str) -> str:
     return digest
 
 
-def _told(wanted: Wanted, net: Net) -> Wanted:
-    """The file with the digest that its publisher states on GitHub."""
+def _told(wanted: Wanted, net: Net, repository: str) -> Wanted:
+    """The file with the digest that its publisher states on GitHub, in his own repository."""
     parts = urlsplit(wanted.url)
     match = _RELEASE.match(unquote(parts.path))
     asset: dict[str, Any] = {}
-    if match and f"{parts.scheme}://{parts.netloc}" == GITHUB:
+    if match and match[1] == repository and f"{parts.scheme}://{parts.netloc}" == GITHUB:
         try:
             asset = _asset(net, match[1], match[2], match[3])
         except (SourceFailed, Forbidden) as error:
@@ -283,4 +296,4 @@ class _Anchors(html.parser.HTMLParser):
             self.found += [value for name, value in attrs if name == "href" and value]
 
 
-__all__ = ["Net", "Pin", "Wanted", "Wish", "files_of", "hex_of", "links", "mirrored"]
+__all__ = ["Net", "Pin", "Wanted", "Wish", "files_of", "hex_of", "links", "mirrored", "version_of"]

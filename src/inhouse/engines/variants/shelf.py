@@ -132,6 +132,8 @@ class Shelf:
         if not _SAFE.match(record.name) or not _SAFE.match(record.version):
             raise Conflict("The build's name or version cannot be a folder's.", hint="Choose another name.")
         target = self.root / record.folder
+        if (there := _read(target / RECORD)) and there.name != record.name:
+            raise Conflict(f"The build {there.name!r} lies where it would.", hint="Choose another name.")
         with guarded("installing a build"):
             (folder / RECORD).write_text(json.dumps(asdict(record), indent=1), "utf-8")
             old = self.root / f".new-old-{time.time_ns()}"
@@ -172,13 +174,16 @@ class Shelf:
         return "" if self._whole[key] else "its program is not the one that was installed"
 
 
-def digest(path: Path, tick: Callable[[], None] = lambda: None) -> str:
-    """The sha256 of a file, 64 hex. Raises OSError and what ``tick`` does."""
+def digest(
+    path: Path, tick: Callable[[], None] = lambda: None, heard: Callable[[bytes], object] = lambda chunk: None
+) -> str:
+    """The sha256 of a file, 64 hex; ``heard`` gets all bytes of it. Raises OSError and what the two do."""
     found = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):
             tick()
             found.update(chunk)
+            heard(chunk)
     return found.hexdigest()
 
 
