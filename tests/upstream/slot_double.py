@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ class SlotDouble(LlamaDouble):
         self.stuck = False
         self.dies = False
         self.windowed = False
+        self.on_restore: Callable[[], object] = lambda: None
         self.answer = 1
         self.script = self._say
         self.engines: list[WorkerEngine] = []
@@ -93,6 +95,7 @@ class SlotDouble(LlamaDouble):
             ids = self.memory[slot]
             path.write_bytes(struct.pack(f"<III{len(ids)}i", MAGIC, 4, len(ids), *ids) + PADDING)
             return web.json_response({"n_saved": len(ids), "n_written": path.stat().st_size})
+        self.on_restore()
         self.memory[slot] = held_tokens(path)
         self.restored.add(slot)
         return web.json_response({"n_restored": len(self.memory[slot]), "n_read": path.stat().st_size})

@@ -253,6 +253,43 @@ async def test_a_restore_that_never_ends_is_given_up(slotted, monkeypatch):
     assert (await Worker(slotted).ask(DOC + " c")).usage.cached_tokens == 0
 
 
+async def test_what_the_engine_was_too_busy_for_is_not_lost_at_once(slotted, monkeypatch):
+    await _saved(slotted)
+    slotted.stuck = True
+    monkeypatch.setattr(keeper_module, "RESTORE", 0.05)
+    await Worker(slotted).ask(DOC + " c")
+    assert len(slotted.saved()) == 1
+    restarted(slotted)
+    await Worker(slotted).ask(DOC + " d")
+    assert slotted.saved() == [], "twice is enough"
+
+
+async def test_what_is_longer_than_the_workers_context_is_left_to_larger_ones(slotted):
+    slotted.answer = 100
+    await _saved(slotted)
+    assert 256 < len(held_tokens(slotted.saved()[0])) <= 512
+    small = Worker(slotted, context_length=256)
+    assert (await small.ask(DOC + " c")).usage.restored_tokens == 0
+    assert slotted.moves == []
+    restarted(slotted)
+    assert (await Worker(slotted, context_length=512).ask(DOC + " d")).usage.restored_tokens > 0
+
+
+async def test_a_slot_that_the_engine_may_have_given_away_is_nobodys(slotted):
+    """Amid a restore the slot is free for the engine: what it chooses slots for may have come into it."""
+    rules = dataclasses.replace(RULES, sharing="none")
+    worker = Worker(slotted, rules=rules)
+    for end in "ab":
+        await worker.ask(DOC + " " + end, tenant="ann")
+    restarted(slotted)
+    worker = Worker(slotted, rules=rules)
+    slots = worker.engine._desk._slots
+    slotted.on_restore = lambda: (slots.stray(1), slots.stray(-1))
+    await worker.ask(DOC + " c", tenant="ann")
+    (body,) = slotted.sent("/completion")
+    assert body["cache_prompt"] is False
+
+
 async def test_a_worker_that_dies_of_a_file_does_not_get_it_again(slotted):
     await _saved(slotted)
     slotted.dies = True

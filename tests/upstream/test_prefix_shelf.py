@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 
+from inhouse.upstream import shelf as shelf_module
 from inhouse.upstream.marks import Marks, marks
-from inhouse.upstream.shelf import HALF_LIFE, Saved, Shelf, checksum
+from inhouse.upstream.shelf import HALF_LIFE, STALE, Saved, Shelf, checksum
 
 LAYOUT = "model-wheel-build-key"
 
@@ -220,3 +223,46 @@ def test_a_folder_that_is_not_there_is_empty(shelf):
     shelf.sweep([])
     assert shelf.bytes() == 0
     assert found(shelf, A) is None
+
+
+def test_saves_that_never_ended_do_not_stay_for_ever(shelf):
+    put(shelf, "x", A)
+    for name, age in (("dead.part", STALE + 60), ("alive.part", 0.0)):
+        path = shelf.root / LAYOUT / name
+        path.write_bytes(b"half")
+        os.utime(path, (time.time() - age,) * 2)
+    shelf.sweep(["model"])
+    assert names(shelf) == {"x.kv", "x.json", "alive.part"}
+    assert found(shelf, A) == "x"
+
+
+def test_nobody_waits_while_much_is_deleted(shelf, monkeypatch):
+    put(shelf, "x", A, layout="gone-wheel-1-k")
+    put(shelf, "y", A, layout="m-wheel-1-k")
+    asked, delete = [], shutil.rmtree
+
+    def rmtree(folder: Path, **how: bool) -> None:
+        asked.append((folder.name, shelf._lock.locked(), shelf.bytes(), found(shelf, A, layout=folder.name)))
+        delete(folder, **how)
+
+    monkeypatch.setattr(shelf_module.shutil, "rmtree", rmtree)
+    shelf.sweep(["m"])
+    shelf.open("m-wheel-2-k")
+    assert asked == [("gone-wheel-1-k", False, 100, None), ("m-wheel-1-k", False, 0, None)]
+
+
+def test_a_shorter_one_stays_where_there_is_no_room_for_the_longer(shelf):
+    put(shelf, "short", "a" * 200, size=300)
+    put(shelf, "dear", "b" * 200, size=600, seconds=100.0)
+    assert put(shelf, "long", "a" * 400, size=500, seconds=0.01) is None
+    assert found(shelf, "a" * 200) == "short"
+    assert {"short.kv", "dear.kv"} <= names(shelf)
+
+
+def test_nothing_is_kept_in_mind_of_what_is_gone(shelf):
+    for number in range(5):
+        saved = put(shelf, f"x{number}", str(number) * 300)
+        assert saved is not None
+        assert shelf.intact(saved)
+        shelf.drop(saved)
+    assert (shelf._checked, shelf._index, shelf._saved) == ({}, {}, {})

@@ -72,12 +72,12 @@ class Desk:
         foreign = slot.tenant != terms.tenant
         if slot.adapters == terms.scales and not (self._apart and foreign):
             known = seat.marks.common(slot.marks.chain)
-        reusable = bool(seat.body.get("cache_prompt"))
+        reusable, strayed = bool(seat.body.get("cache_prompt")), self._slots.strayed
         fresh = reusable and self._keeper is not None and await self._keeper.restore(seat, known)
         slot.marks, slot.tenant, slot.adapters = seat.marks, terms.tenant, terms.scales
         own = {"id_slot": slot.number}
-        if self._apart and foreign and not fresh:
-            own["cache_prompt"] = False
+        if self._apart and ((foreign and not fresh) or self._slots.strayed != strayed):
+            own["cache_prompt"] = False  # another's prompt is in it, or came into it while we read
         seat.body = {**seat.body, **own}
         return seat
 

@@ -92,7 +92,8 @@ class Keeper:
         saved, blocks = found
         there = saved.tokens / extent(len(saved.marks))
         gain = there * (extent(blocks) - extent(known))
-        if gain < self._rules.minimum:
+        fits = saved.held <= self._launch.context_length or not self._launch.context_length
+        if gain < self._rules.minimum or not fits:
             return False
         began = time.monotonic()
         try:
@@ -101,7 +102,10 @@ class Keeper:
         except (InhouseError, TimeoutError) as error:
             _log.warning("a saved prompt could not be read: %s", error)
             self._failures += 1
-            await asyncio.to_thread(shelf.drop, saved)
+            if isinstance(error, TimeoutError):  # the engine may have been busy with others
+                await asyncio.to_thread(shelf.touch, saved, hit=False)
+            else:
+                await asyncio.to_thread(shelf.drop, saved)
             if isinstance(error, WorkerDied):
                 raise
             return False

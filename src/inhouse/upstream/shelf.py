@@ -14,7 +14,7 @@ import shutil
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -65,17 +65,18 @@ class Shelf:
         self._saved: dict[tuple[str, str], Saved] = {}
         self._index: dict[tuple[str, str, str], Saved] = {}
         self._known: set[str] = set()
-        self._checked: set[tuple[str, int]] = set()
+        self._checked: dict[tuple[str, str], int] = {}
 
     def open(self, layout: str) -> None:
         """Read what an earlier process left for ``layout``, once; what older builds left is deleted."""
         parts = layout.split("-")
+
+        def older(folder: Path) -> bool:
+            theirs = folder.name.split("-")
+            return theirs[:2] == parts[:2] and theirs[2:3] != parts[2:3]
+
+        self._clear(older)
         with self._lock:
-            for folder in self._folders():
-                theirs = folder.name.split("-")
-                if theirs[:2] == parts[:2] and theirs[2:3] != parts[2:3]:
-                    self._forget(folder.name)
-                    shutil.rmtree(folder, ignore_errors=True)
             self._read(layout)
 
     def find(self, layout: str, owner: str, chain: Sequence[bytes]) -> tuple[Saved, int] | None:
@@ -92,12 +93,12 @@ class Shelf:
         path = self._path(saved)
         try:
             state = path.stat()
-            seen = (f"{saved.layout}/{saved.name}", state.st_mtime_ns)
-            good = state.st_size == saved.size and (seen in self._checked or checksum(path) == saved.crc)
+            seen = self._checked.get((saved.layout, saved.name)) == state.st_mtime_ns
+            good = state.st_size == saved.size and (seen or checksum(path) == saved.crc)
         except OSError:
             good = False
         if good:
-            self._checked.add(seen)
+            self._checked[saved.layout, saved.name] = state.st_mtime_ns
         else:
             self.drop(saved)
         return good
@@ -118,13 +119,16 @@ class Shelf:
         """Keep ``part`` (a file in the layout's folder) as ``saved``; False if there is no room for it."""
         with self._lock:
             self._read_all()
-            self._supersede(saved)
-            if not self._make_room(saved):
+            needless = self._superseded(saved)
+            victims = self._victims(saved, needless)
+            if victims is None:
                 part.unlink(missing_ok=True)
                 return False
+            for old in (*needless, *victims):
+                self._drop(old)
             path = self._path(saved)
             os.replace(part, path)
-            self._checked.add((f"{saved.layout}/{saved.name}", path.stat().st_mtime_ns))
+            self._checked[saved.layout, saved.name] = path.stat().st_mtime_ns
             self._write(saved)
             self._enter(saved)
         return True
@@ -135,13 +139,14 @@ class Shelf:
             self._drop(saved)
 
     def sweep(self, wanted: Iterable[str]) -> None:
-        """Delete the folders of layouts whose first part (the model) is none of ``wanted``."""
+        """Delete the folders of layouts whose first part (the model) is none of ``wanted``, and what saves
+        that never ended left in the others."""
         keep = set(wanted)
+        self._clear(lambda folder: folder.name.partition("-")[0] not in keep)
         with self._lock:
+            self._read_all()
             for folder in self._folders():
-                if folder.name.partition("-")[0] not in keep:
-                    self._forget(folder.name)
-                    shutil.rmtree(folder, ignore_errors=True)
+                self._tidy(folder)
 
     def unproven(self, layout: str, owner: str) -> int:
         """How many of an owner's saved prompts nobody has asked for yet."""
@@ -154,6 +159,17 @@ class Shelf:
         with self._lock:
             self._read_all()
             return sum(saved.size for saved in self._saved.values())
+
+    def _clear(self, condemned: Callable[[Path], bool]) -> None:
+        """Delete folders. Gigabytes take their time, and whoever asks what there is must not wait so long."""
+        with self._lock:
+            folders = [folder for folder in self._folders() if condemned(folder)]
+            for folder in folders:
+                self._forget(folder.name)
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        with self._lock:
+            self._known -= {folder.name for folder in folders}
 
     # inside the lock
 
@@ -178,6 +194,10 @@ class Shelf:
                     path.unlink(missing_ok=True)
                 else:
                     self._enter(saved)
+        self._tidy(folder)
+
+    def _tidy(self, folder: Path) -> None:
+        with contextlib.suppress(OSError):
             for path in self._strays(folder):
                 path.unlink(missing_ok=True)
 
@@ -193,31 +213,28 @@ class Shelf:
         for mark in saved.marks:
             self._index.setdefault((saved.layout, saved.owner, mark), saved)
 
-    def _supersede(self, new: Saved) -> None:
+    def _superseded(self, new: Saved) -> list[Saved]:
         """A longer one that costs little more makes a shorter one needless."""
         chain = dict.fromkeys(new.marks)
-        for old in list(self._saved.values()):
-            ours = (old.layout, old.owner) == (new.layout, new.owner)
-            if ours and old.marks and old.marks[-1] in chain and new.size <= 2 * old.size:
-                self._drop(old)
+        ours = [old for old in self._saved.values() if (old.layout, old.owner) == (new.layout, new.owner)]
+        return [old for old in ours if old.marks and old.marks[-1] in chain and new.size <= 2 * old.size]
 
-    def _make_room(self, new: Saved) -> bool:
-        """Delete what is worth least until ``new`` fits, but nothing that is worth more."""
-        now, victims = time.time(), []
-        free = self.limit - sum(saved.size for saved in self._saved.values())
-        for old in sorted(self._saved.values(), key=lambda saved: saved.worth(now)):
+    def _victims(self, new: Saved, needless: list[Saved]) -> list[Saved] | None:
+        """What is worth least beside the ``needless``, so much of it that ``new`` fits, but nothing that is
+        worth more; None where that is not enough."""
+        now, victims = time.time(), list[Saved]()
+        others = [old for old in self._saved.values() if all(old is not one for one in needless)]
+        free = self.limit - sum(saved.size for saved in others)
+        for old in sorted(others, key=lambda saved: saved.worth(now)):
             if free >= new.size or old.worth(now) > new.worth(now):
                 break
             victims.append(old)
             free += old.size
-        if free < new.size:
-            return False
-        for old in victims:
-            self._drop(old)
-        return True
+        return victims if free >= new.size else None
 
     def _drop(self, saved: Saved) -> None:
         self._saved.pop((saved.layout, saved.name), None)
+        self._checked.pop((saved.layout, saved.name), None)
         orphans = [key for key, value in self._index.items() if value is saved]
         for key in orphans:
             del self._index[key]
@@ -230,8 +247,9 @@ class Shelf:
                 one.unlink(missing_ok=True)
 
     def _forget(self, layout: str) -> None:
-        self._known.discard(layout)
+        self._known.add(layout)  # until it is gone, it is not read again
         self._saved = {key: saved for key, saved in self._saved.items() if key[0] != layout}
+        self._checked = {key: when for key, when in self._checked.items() if key[0] != layout}
         self._index = {key: saved for key, saved in self._index.items() if key[0] != layout}
 
     def _path(self, saved: Saved) -> Path:

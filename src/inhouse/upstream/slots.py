@@ -40,6 +40,8 @@ class Slots:
         self.apart = apart
         self._turn = 0
         self._astray = 0
+        self.strayed = 0
+        """Requests that went astray so far."""
 
     @property
     def busy(self) -> bool:
@@ -75,6 +77,7 @@ class Slots:
     def stray(self, change: int) -> None:
         """A request came (1) or went (-1) for which the engine chooses slots: no free one can be told."""
         self._astray += change
+        self.strayed += change > 0
         for slot in self.all:
             if not slot.busy or slot.held:
                 slot.forget()
