@@ -264,6 +264,21 @@ def test_what_is_not_the_builds_fault_changes_nothing(tmp_path: Path) -> None:
 def test_the_last_build_has_nothing_to_fall_back_to(tmp_path: Path) -> None:
     there = engines(tmp_path)
     assert there.fall_back(CARD, launch(there), LoadFailed("Illegal instruction")) is None
+    there.refresh()  # and is not given up for it
+    assert there.default.name == "llama.cpp (wheel)"
+
+
+@posix
+def test_a_build_that_failed_is_tried_again_once_it_is_forgiven(tmp_path: Path) -> None:
+    put(tmp_path, "native", script())
+    faster(tmp_path)
+    there = engines(tmp_path)
+    assert there.fall_back(CARD, launch(there), LoadFailed("Illegal instruction")) is not None
+    there.refresh()
+    assert there.default.name == "llama.cpp (wheel)"
+    there.forgive("native")
+    there.refresh()
+    assert there.default.name == "llama.cpp (native)"
 
 
 # -- what models ask for ------------------------------------------------------------------------------

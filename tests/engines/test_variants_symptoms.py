@@ -51,6 +51,18 @@ def test_what_another_build_would_fail_at_too_is_not(text: str) -> None:
     assert broken(text) == ""
 
 
+@pytest.mark.parametrize(
+    "written",
+    ["Illegal instruction", "x\nIllegal instruction", "x\nerror while loading shared libraries: libfoo.so: x"],
+)
+def test_what_is_written_in_a_model_does_not_speak_against_a_build(written: str) -> None:
+    ended = "The model could not be loaded: its process ended with exit code 1."
+    said = f"E llama_model_load: error loading model: unknown pre-tokenizer type: '{written}'"
+    assert broken(f"{ended}\nTry again.\n{said}") == ""
+    killed = "The model could not be loaded: its process was killed (SIGILL)."
+    assert "not this CPU's" in broken(f"{killed}\nTry again.\n{said}")
+
+
 def test_an_exit_code_tells_where_the_words_do_not() -> None:
     assert "CPU" in broken("", -4)
     assert "CPU" in broken("", 0xC000001D)

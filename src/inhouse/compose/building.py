@@ -89,6 +89,7 @@ class Builds:
     def use(self, name: str) -> dict[str, Any]:
         """Choose a build for all models that name none. Raises NotFound, Unsupported."""
         if name != AUTO:
+            self._engines.forgive(name)
             found = next((one for one in self._engines.candidates() if one.key == name), None)
             if found is None:
                 catalogue.named(name)
@@ -162,6 +163,7 @@ class Builds:
 
     def _worth_measuring(self, key: str) -> bool:
         """A build for a GPU is taken as it is; one for the CPU must be faster than the wheel."""
+        self._engines.forgive(key)
         self._engines.refresh()
         return any(one.key == key and not one.gpu and not one.why for one in self._engines.candidates())
 

@@ -69,6 +69,15 @@ class Engines:
         with self._lock:
             self.default = self._choose()
 
+    def forgive(self, key: str) -> None:
+        """A build was installed anew or chosen by its user: that it failed before counts no more."""
+        with self._lock:
+            self._forgive(key)
+
+    def _forgive(self, key: str) -> None:
+        self._broken.pop(key, None)
+        self._told = {text for text in self._told if not text.startswith(f"The build {key} ")}
+
     def _choose(self) -> Recipe:
         """The best build that starts here. One that a setting names is never silently replaced."""
         if self._settings.kind == "fake":
@@ -169,7 +178,8 @@ class Engines:
             self._broken[failed.variant] = why
             try:
                 self.refresh()
-            except LoadFailed:
+            except LoadFailed:  # there is no other: what may work the next time is better than nothing
+                self._forgive(failed.variant)
                 return None
         return self.of(card)
 

@@ -26,6 +26,10 @@ _SIGNS: Final = (
     (r"exit code 12[67]\b|ModuleNotFoundError: No module named 'xllamacpp'", "it or a part of it is gone"),
 )
 
+_OF_THE_MODEL: Final = re.compile(r"error loading model|failed to load model|chat.template", re.IGNORECASE)
+"""The engine runs and refuses the model, and repeats what is written in it: names of its architecture and
+tokenizer, its template. A model must not be able to speak against a build so."""
+
 _CODES: Final = {
     -4: "its instructions are not this CPU's",
     132: "its instructions are not this CPU's",
@@ -40,8 +44,11 @@ def broken(text: str, code: int | None = None) -> str:
     """Why a build cannot work here, by what it printed and its exit code; "" if neither tells.
 
     Only what lies in the build and the machine counts, never the model, the memory or the request: what
-    another build would fail at, too, is no reason to take another build.
+    another build would fail at, too, is no reason to take another build. The first line of ``text`` is ours,
+    the rest may be the program's.
     """
+    if _OF_THE_MODEL.search(text):
+        text = text.partition("\n")[0]
     for pattern, why in _SIGNS:
         if match := re.search(pattern, text):
             what = next((one for one in match.groups() if one), "")
