@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 
 import pytest
 
@@ -69,6 +70,21 @@ async def test_tools_are_checked_when_a_call_is_forced_and_only_then():
     with pytest.raises(Unsupported) as caught:
         await prepare()(dataclasses.replace(chat, tool_choice=ToolChoice("required")), CARD)
     assert (caught.value.param or "").startswith("tools[0]")
+
+
+async def test_engines_are_asked_in_a_thread():
+    """Which build runs a model may have to be tried first: nobody else waits for that."""
+    asked: list[threading.Thread] = []
+
+    def grammars(card: Card) -> frozenset[str]:
+        asked.append(threading.current_thread())
+        return frozenset({"gbnf", "lark"})
+
+    form = Format("schema", {"type": "object"}, param="format")
+    chat = dataclasses.replace(CHAT, format=form)
+    await Prepare(same, same, grammars, grammars)(chat, CARD)
+    assert len(asked) == 2
+    assert threading.current_thread() not in asked
 
 
 async def test_the_model_is_shown_the_schema_that_came_and_not_the_one_it_is_held_to():

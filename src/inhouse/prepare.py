@@ -39,7 +39,11 @@ class Prepare:
         """The request with its formats checked, if it has any. Compiling one may take a while."""
         if request.format is None and not _forced(request):
             return request  # what a free call is held to is looked at once there is one
-        return await asyncio.to_thread(_placed, request, self.grammars(card), self.reachable(card))
+        return await asyncio.to_thread(self._placed, request, card)
+
+    def _placed(self, request: R, card: Card) -> R:
+        """Blocking: which build runs a model may depend on what a build says of itself."""
+        return _placed(request, self.grammars(card), self.reachable(card))
 
 
 def _alone(request: Request) -> Request:

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import os
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -129,9 +129,8 @@ class Builds:
 
         Raises Conflict, and what ``Installer.install`` does.
         """
-        if self._lock.locked():
-            raise Conflict("Another build is being installed.", hint="Wait for its end.")
-        async with self._lock:
+        async with self._alone():
+            await self._jobs_ended()
             other = next(
                 (one for one in self._engines.others if one.name == order.name and one.install), None
             )
@@ -150,14 +149,14 @@ class Builds:
             key, measured = order.name, ""
             if await asyncio.to_thread(self._worth_measuring, key):
                 try:
-                    async with aclosing(self.bench(BenchOrder("", (key,)))) as rounds:
+                    async with aclosing(self._measured(BenchOrder("", (key,)))) as rounds:
                         async for event in rounds:
                             if event.status != "success":
                                 yield event
                 except InhouseError as error:
                     measured = f"{error.message} {error.hint}"
-            await asyncio.to_thread(self._engines.refresh)
-            result = {"installed": key, "not_measured": measured, **self._outcome(key)}
+            outcome = await asyncio.to_thread(self._outcome, key)
+            result = {"installed": key, "not_measured": measured, **outcome}
             self._note(f"The build {key} was installed; {self._engines.default.name} runs models.")
             yield PullEvent("success", result=result)
 
@@ -215,10 +214,27 @@ class Builds:
         """Stop what is under way and wait for its end. Idempotent."""
         for job in self._jobs:
             job.stop()
+        await self._jobs_ended()
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncGenerator[None, None]:
+        """One at a time: what is measured beside another measurement says little. Raises Conflict."""
+        if self._lock.locked():
+            raise Conflict("Another build is being installed or measured.", hint="Wait for its end.")
+        async with self._lock:
+            yield
+
+    async def _jobs_ended(self) -> None:
+        """Wait for what was cancelled: it may still use the same folders."""
         await asyncio.gather(*(job.finished.wait() for job in self._jobs))
 
     async def bench(self, order: BenchOrder) -> AsyncGenerator[PullEvent, None]:
-        """Measure builds against the wheel and keep the figures. See ``Versus.run``."""
+        """Measure builds against the wheel and keep the figures. See ``Versus.run``. Raises Conflict, too."""
+        async with self._alone(), aclosing(self._measured(order)) as events:
+            async for event in events:
+                yield event
+
+    async def _measured(self, order: BenchOrder) -> AsyncGenerator[PullEvent, None]:
         async with aclosing(self._versus.run(order.model, order.builds, order.rounds)) as events:
             async for event in events:
                 if event.status == "success":
@@ -229,7 +245,8 @@ class Builds:
     # -- telling ------------------------------------------------------------------------------
 
     def _outcome(self, key: str) -> dict[str, Any]:
-        """Whether the build is used now, and why (not)."""
+        """Choose again; whether the build is used now, and why (not). Blocking."""
+        self._engines.refresh()
         one = next((c for c in self._engines.candidates() if c.key == key), None)
         chosen = self._engines.default.name == f"llama.cpp ({key})"
         return {"chosen": chosen, "because": one.because if one else "", **self.facts()}
