@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from contextlib import aclosing
 from pathlib import Path
@@ -182,3 +183,14 @@ def test_an_old_request_is_found_on_disk(tmp_path: Path, monkeypatch: pytest.Mon
     assert [one.id for one in traces.named("r1", "")] == ["r1"]
     assert traces.dropped == 0
     traces.close()
+
+
+def test_lines_of_impossible_times_are_passed_over(tmp_path: Path) -> None:
+    record = {"kind": "load", "model": "m", "cause": "c"}
+    rows = [{"number": 1, "at": 1e20, "record": record}, {"number": 2, "at": -1, "record": record}]
+    rows += [{"number": 2**70, "at": 5, "record": record}, {"number": 3, "at": 5, "record": record}]
+    (tmp_path / "events.1.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "traces.1.jsonl").write_text('{"id": "x", "at": 1e20}\n{"id": "y", "at": 1e9}\n')
+    journal = Journal(Book(tmp_path, "events", size=2**20, days=30))
+    assert [line.number for line in journal.lines()] == [3]
+    assert [one.id for one in Traces(Book(tmp_path, "traces", size=2**20, days=30)).items()] == ["y"]

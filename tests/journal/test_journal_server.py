@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.parser import text_string_to_metric_families
 
 from inhouse.core.engine import Launch
@@ -22,8 +24,11 @@ from inhouse.core.events import Finished
 from inhouse.core.journal import Record
 from inhouse.core.requests import Caller
 from inhouse.core.usage import Step, Timings, Usage
+from inhouse.journal import Line, Trace, explain
 from inhouse.ledger import Entry, Meter
+from inhouse.server.manage.events import Wanted
 from inhouse.server.manage.metrics import exposition
+from inhouse.server.manage.why import _shown as shown_way
 from support.running import Answer, Server, fake, serving, until
 
 
@@ -115,6 +120,43 @@ def test_one_key_does_not_see_the_requests_of_another(server: Server) -> None:
         for one in server.ask("GET", "/api/why?limit=1000", headers=local(server)).json["requests"]
     }
     assert "anns" in ids
+
+
+def test_who_unloaded_a_model_is_not_told_to_others() -> None:
+    steps = (Step("load", 1.0),)
+    trace = Trace(id="bobs", at=100.0, model="m", seconds=2.0, outcome="ok", steps=steps)
+    lines = [
+        Line(1, 50.0, Record("eviction", "m", "Its memory was needed.", request_id="anns")),
+        Line(2, 101.0, Record("load", "m", "A request asked for it.", request_id="bobs")),
+    ]
+    ids = {
+        whole: [one["request_id"] for one in shown_way(explain(trace, (), lines), whole)["events"]]
+        for whole in (True, False)
+    }
+    assert ids == {True: ["anns", "bobs"], False: ["", "bobs"]}
+
+
+def test_who_follows_on_after_a_number_misses_nothing() -> None:
+    lines = [Line(number, 1.0, Record("notice", "m", "Something.")) for number in range(1, 301)]
+    assert [line.number for line in Wanted(after=10).of_all(lines)] == list(range(11, 211))
+    assert [line.number for line in Wanted(after=10, follow=True).of_all(lines)] == list(range(11, 301))
+    assert [line.number for line in Wanted(follow=True).of_all(lines)] == list(range(101, 301))
+
+
+def test_the_page_is_made_while_requests_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    meter, numbers, add = Meter(), itertools.count(), CounterMetricFamily.add_metric
+
+    def meanwhile(*arguments: Any) -> None:
+        number = next(numbers)
+        meter.recorded(Record("retry", f"m{number}", ""))
+        meter.refusals[(f"m{number}", "queue_full")] += 1
+        add(*arguments)
+
+    meter.recorded(Record("retry", "m", ""))
+    meter.refusals[("m", "queue_full")] += 1
+    monkeypatch.setattr(CounterMetricFamily, "add_metric", meanwhile)
+    page, _ = exposition(meter, (), {}, {})
+    assert b'inhouse_events_total{kind="retry",model="m"} 1.0' in page
 
 
 def test_the_slowest_come_first(server: Server) -> None:

@@ -210,3 +210,32 @@ def test_an_answer_that_broke_off_is_divided_by_its_first_token() -> None:
     silent = explain(trace(outcome="cancelled", timings=Timings(), usage=Usage(), ttft=None))
     assert [part.name for part in silent.parts] == ["other"]
     assert "written nothing yet" in silent.parts[0].cause
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"usage": Usage(200, 200), "timings": Timings(prefill=1.0, decode=4.0)},
+        {
+            "usage": Usage(200, 200),
+            "timings": Timings(prefill=1.0, decode=4.0),
+            "steps": (Step("queue", 0.4),),
+        },
+    ],
+)
+def test_choices_side_by_side_take_no_more_time_than_there_was(more: dict[str, Any]) -> None:
+    why = explain(trace(**more))
+    assert sum(part.seconds for part in why.parts) == pytest.approx(1.6)
+    assert sum(part.share for part in why.parts) == pytest.approx(1.0)
+    assert why.rates.decode == 50.0
+
+
+def test_who_ran_out_of_time_while_it_was_answered_did_not_wait_for_it() -> None:
+    late = Trouble("deadline_exceeded", "The time is over.")
+    none = {"usage": Usage(), "timings": Timings(), "outcome": "overloaded", "trouble": late}
+    assert {part.name for part in explain(trace(**none)).parts} >= {"prefill", "decode"}
+    assert "queue" not in {part.name for part in explain(trace(**none)).parts}
+    reading = explain(trace(**none, ttft=None, engine="llama.cpp"))
+    assert [part.name for part in reading.parts] == ["other"]
+    assert "engine" in reading.parts[0].cause
+    assert [part.name for part in explain(trace(**none, ttft=None)).parts] == ["queue"]

@@ -8,10 +8,13 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+from msgspec import Meta
 
 from ..core.journal import Record
 from .book import Book
-from .roll import Roll
+from .roll import LAST, Roll
 
 KEPT = 2000
 """Lines at hand without reading the disk."""
@@ -28,8 +31,8 @@ class Line:
     """A record with its number (counted from 1, on and on over restarts) and when it happened, in seconds
     since 1970."""
 
-    number: int
-    at: float
+    number: Annotated[int, Meta(ge=0, le=2**53)]
+    at: Annotated[float, Meta(ge=0, le=LAST)]
     record: Record
 
 

@@ -12,6 +12,9 @@ from .book import Book
 
 T = TypeVar("T")
 
+LAST = 2.0**37
+"""Seconds since 1970 until the year 6325: a line that claims to be of later is as one that is torn."""
+
 _ENCODER = msgspec.json.Encoder(enc_hook=str)
 
 

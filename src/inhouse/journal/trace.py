@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from msgspec import Meta
 
 from ..core.usage import Step, Timings, Usage
 from .book import Book
-from .roll import Roll
+from .roll import LAST, Roll
 
 KEPT = 2000
 """Requests at hand without reading the disk."""
@@ -32,7 +35,7 @@ class Trace:
     """
 
     id: str
-    at: float
+    at: Annotated[float, Meta(ge=0, le=LAST)]
     tenant: str = ""
     dialect: str = ""
     endpoint: str = ""

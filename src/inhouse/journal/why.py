@@ -59,8 +59,8 @@ def explain(trace: Trace, peers: Sequence[Trace] = (), lines: Sequence[Line] = (
     """Why ``trace`` took as long as it did. ``peers`` are further requests of any model and any time,
     ``lines`` the journal's."""
     peers = [one for one in peers if one.model == trace.model and (one.id, one.at) != (trace.id, trace.at)]
-    prefill, decode = spans(trace)
     steps = _steps(trace)
+    prefill, decode = _within(trace, steps)
     other = max(0.0, trace.seconds - sum(step.seconds for step in steps) - prefill - decode)
     together = at_once(trace, peers, decode)
     unloaded = unloaded_by(trace, lines)
@@ -79,10 +79,19 @@ def explain(trace: Trace, peers: Sequence[Trace] = (), lines: Sequence[Line] = (
     )
 
 
+def _within(trace: Trace, steps: Sequence[Step]) -> tuple[float, float]:
+    """Seconds of prefill and decode as they passed: several choices side by side take more of the engine's
+    time than passes meanwhile."""
+    prefill, decode = spans(trace)
+    left = max(0.0, trace.seconds - sum(step.seconds for step in steps))
+    fits = min(1.0, left / (prefill + decode)) if prefill + decode > 0 else 1.0
+    return prefill * fits, decode * fits
+
+
 def _steps(trace: Trace) -> tuple[Step, ...]:
-    """What it waited for; a request that was refused while it waited did nothing else."""
+    """What it waited for; a request that was refused before an engine had it did nothing else."""
     name = _WAITED.get(trace.trouble.code, "") if trace.trouble else ""
-    if trace.steps or not name:
+    if trace.steps or trace.engine or trace.ttft is not None or not name:
         return trace.steps
     return (Step(name, trace.seconds, "It was refused."),)
 
@@ -110,8 +119,8 @@ def _parts(facts: Facts, steps: Sequence[Step]) -> Iterator[Part]:
     if facts.decode:
         text = f"{usage.completion_tokens:,} tokens were written{_pace(facts.rates.decode)}."
         yield part("decode", facts.decode, text if usage.completion_tokens else "The answer was written.")
-    if facts.other or not steps:
-        if trace.ttft is None and trace.outcome in ("error", "cancelled") and not facts.prefill:
+    if facts.other > 1e-6 or not steps:
+        if trace.ttft is None and trace.outcome not in ("ok", "refused") and not facts.prefill:
             cause = "With the engine, which had written nothing yet."
         else:
             cause = "Taking the request in, bringing what it names, and sending to a client that may be slow."

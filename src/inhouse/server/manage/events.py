@@ -69,8 +69,10 @@ class Wanted:
         )
 
     def of_all(self, lines: list[Line]) -> list[Line]:
-        """The lines wanted: the last ones, or with ``after`` the next ones."""
+        """The lines wanted: the last ones, or with ``after`` the next ones; who follows on gets all those."""
         found = [line for line in lines if self.takes(line)]
+        if self.follow and self.after is not None:
+            return found
         return found[-self.limit :] if self.after is None else found[: self.limit]
 
 

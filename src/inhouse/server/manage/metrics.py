@@ -1,4 +1,7 @@
-"""The Prometheus page, made from the meter's plain numbers when it is asked for."""
+"""The Prometheus page, made from the meter's plain numbers when it is asked for.
+
+It is made in a thread while requests go on being counted, hence the copies of what is gone through.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +73,7 @@ class _Page(Collector):
     def _latencies(self) -> Iterable[Metric]:
         for kind, (name, text) in _LATENCIES.items():
             family = HistogramMetricFamily(name, text, labels=["model"])
-            for model, histogram in self._meter.latency[kind].items():
+            for model, histogram in list(self._meter.latency[kind].items()):
                 family.add_metric([model], histogram.cumulative(), histogram.sum)
             yield family
 
@@ -93,7 +96,7 @@ class _Page(Collector):
 
     def _happened(self) -> Iterable[Metric]:
         meter = self._meter
-        retries = Counter({model: n for (model, kind), n in meter.records.items() if kind == "retry"})
+        retries = Counter({model: n for (model, kind), n in list(meter.records.items()) if kind == "retry"})
         for name, text, counts in (
             ("inhouse_deadlines_missed", "Requests whose time was over.", meter.deadlines),
             ("inhouse_load_retries", "Loads tried again with a smaller plan.", retries),
@@ -113,7 +116,7 @@ class _Page(Collector):
 
 
 def _keyed(counts: Mapping[str, int]) -> Mapping[tuple[str, ...], int]:
-    return {(one,): count for one, count in counts.items()}
+    return {(one,): count for one, count in list(counts.items())}
 
 
 def _counter(
@@ -121,7 +124,7 @@ def _counter(
 ) -> CounterMetricFamily:
     """One family from counts by label values; ``per`` of them make one."""
     family = CounterMetricFamily(name, text, labels=labels)
-    for values, count in counts.items():
+    for values, count in list(counts.items()):
         family.add_metric(values, count / per if per > 1 else count)
     return family
 

@@ -42,11 +42,12 @@ def _one(services: Services, scope: Scope) -> bytes:
             hint="The header x-request-id of an answer names it; the latest are listed by: inhouse why",
         )
     peers, lines = services.traces.items(), services.journal.everything()
+    whole = seen_by(services, scope) is None
     if query.flag("all"):
         return msgspec.json.encode(
-            {"requests": [_shown(explain(each, peers, lines)) for each in found[:MOST]]}
+            {"requests": [_shown(explain(each, peers, lines), whole) for each in found[:MOST]]}
         )
-    return msgspec.json.encode(_shown(explain(found[0], peers, lines)) | {"others": len(found) - 1})
+    return msgspec.json.encode(_shown(explain(found[0], peers, lines), whole) | {"others": len(found) - 1})
 
 
 def _listed(services: Services, scope: Scope) -> bytes:
@@ -89,8 +90,8 @@ def _facts(trace: Trace) -> dict[str, Any]:
     }
 
 
-def _shown(why: Why) -> dict[str, Any]:
-    """The whole way of a request as JSON."""
+def _shown(why: Why, whole: bool) -> dict[str, Any]:
+    """The whole way of a request as JSON; without ``whole`` no other request is named."""
     trace = why.trace
     return _facts(trace) | {
         "dialect": trace.dialect,
@@ -105,5 +106,5 @@ def _shown(why: Why) -> dict[str, Any]:
         "together": why.together,
         "parts": [dataclasses.asdict(part) for part in why.parts],
         "findings": [dataclasses.asdict(finding) for finding in why.findings],
-        "events": [shown_line(line) for line in why.lines],
+        "events": [shown_line(line, whole=whole or line.record.request_id == trace.id) for line in why.lines],
     }
