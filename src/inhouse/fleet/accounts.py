@@ -25,6 +25,7 @@ class Accounts:
     def __init__(self) -> None:
         self._spent: dict[str, float] = {}
         self._level = 0.0
+        self._most = MOST
 
     def owed(self, tenant: str) -> float:
         """Tokens that the tenant had beyond the level; 0 for who may be served."""
@@ -46,8 +47,9 @@ class Accounts:
     def charge(self, tenant: str, work: float) -> None:
         """A request of ``work`` tokens is served."""
         self._spent[tenant] = max(self._spent.get(tenant, 0.0), self._level) + work
-        if len(self._spent) > MOST:
+        if len(self._spent) > self._most:
             self._spent = {name: spent for name, spent in self._spent.items() if spent > self._level}
+            self._most = max(MOST, 2 * len(self._spent))  # so it is seldom done, however many there are
 
     def settle(self, tenant: str, difference: float) -> None:
         """It took ``difference`` tokens more than was charged (less, if negative)."""

@@ -57,7 +57,7 @@ class Admission:
         return queue_full(self._limits.max_queue, min(waits, default=1.0))
 
     def _in_line(self, tenant: str) -> int:
-        return sum(item.tenant == tenant for model in self._models.values() for item in model.queue)
+        return sum(model.queue.crowd.count(tenant) for model in self._models.values())
 
     def _key_full(self, tenant: str, now: float) -> InhouseError:
         """Its own line has to become half as long, and others have their turns meanwhile."""

@@ -80,7 +80,12 @@ def _freed(room: Room, models: Iterable[Resident]) -> Room:
 
 
 def _cheapest(claim: Claim, idle: Sequence[Resident], room: Room) -> list[Resident] | None:
-    """The set of idle models that makes enough room and is worth least; None if all are not enough."""
+    """The set of idle models that makes enough room and is worth least; None if all are not enough.
+
+    Where there is room already it is quick: that is asked with every event while models go or load.
+    """
+    if room.fits(claim.memory, claim.device):
+        return []
     idle = sorted(idle, key=lambda one: (one.loss, one.last_used))
     if not _freed(room, idle).fits(claim.memory, claim.device):
         return None

@@ -12,30 +12,15 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from .accounts import Accounts
+from .crowd import Crowd, Waiting
 from .messages import Ticket
 
 LOWEST: Final = -1
 HIGHEST: Final = 1
 RISE: Final = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Waiting:
-    """One request in line since ``since``; it wants ``weight`` slots for about ``work`` tokens. ``deadline``:
-    when it is of no use any more."""
-
-    ticket: Ticket
-    tenant: str
-    since: float
-    weight: int
-    keep_alive: float | None = None
-    priority: int = 0
-    work: int = 1
-    deadline: float = math.inf
 
 
 class Lane:
@@ -44,6 +29,7 @@ class Lane:
 
     def __init__(self) -> None:
         self._lines: dict[str, dict[Ticket, Waiting]] = {}
+        self._mixed: set[str] = set()  # tenants into whose line somebody rose who is older than its last
 
     def __iter__(self) -> Iterator[Waiting]:
         for line in self._lines.values():
@@ -52,12 +38,9 @@ class Lane:
     def push(self, item: Waiting) -> None:
         """Put one in its tenant's line, which is in the order of arrival."""
         line = self._lines.setdefault(item.tenant, {})
-        late = bool(line) and next(reversed(line.values())).since > item.since
+        if line and next(reversed(line.values())).since > item.since:
+            self._mixed.add(item.tenant)
         line[item.ticket] = item
-        if late:
-            self._lines[item.tenant] = {
-                one.ticket: one for one in sorted(line.values(), key=lambda one: one.since)
-            }
 
     def remove(self, item: Waiting) -> None:
         """Take one out, wherever it stands; its tenant keeps the turn."""
@@ -75,7 +58,15 @@ class Lane:
 
     def heads(self) -> Iterator[Waiting]:
         """The first of each tenant, in the order of their turns."""
+        while self._mixed:
+            if line := self._lines.get(tenant := self._mixed.pop()):
+                ordered = sorted(line.values(), key=lambda one: one.since)
+                self._lines[tenant] = {one.ticket: one for one in ordered}
         return (next(iter(line.values())) for line in self._lines.values())
+
+    def first(self, tenant: str) -> Waiting:
+        """The first of a tenant among the heads."""
+        return next(iter(self._lines[tenant].values()))
 
 
 class FairQueue:
@@ -84,6 +75,7 @@ class FairQueue:
 
     def __init__(self) -> None:
         self.accounts = Accounts()
+        self.crowd = Crowd()
         self._lanes = {rank: Lane() for rank in range(HIGHEST, LOWEST - 1, -1)}
         self._ranks: dict[Ticket, int] = {}
         self._rises: list[tuple[float, int, Waiting]] = []
@@ -98,6 +90,7 @@ class FairQueue:
 
     def push(self, item: Waiting) -> None:
         """Put one in line, at the rank of its priority."""
+        self.crowd.add(item)
         self._enter(item, min(HIGHEST, max(LOWEST, item.priority)), item.since)
 
     def remove(self, item: Waiting) -> None:
@@ -110,13 +103,11 @@ class FairQueue:
         """The next one to serve among those in line since ``until`` or earlier, of no ``blocked`` tenant."""
         self._rise(now)
         for lane in self._lanes.values():
-            heads = {
-                first.tenant: first
-                for first in lane.heads()
-                if first.since <= until and first.tenant not in blocked
-            }
+            heads = (
+                first.tenant for first in lane.heads() if first.since <= until and first.tenant not in blocked
+            )
             if (tenant := self.accounts.next(heads)) is not None:
-                return heads[tenant]
+                return lane.first(tenant)
         return None
 
     def serve(self, item: Waiting) -> None:
@@ -139,6 +130,7 @@ class FairQueue:
     def _forget(self, item: Waiting) -> int:
         """The rank it had. What is left of those who went is swept out once it is most of the heap."""
         rank = self._ranks.pop(item.ticket)
+        self.crowd.remove(item)
         if len(self._rises) > 2 * len(self._ranks) + 16:
             self._rises = [rise for rise in self._rises if rise[2].ticket in self._ranks]
             heapq.heapify(self._rises)
@@ -161,13 +153,18 @@ def crowded_out(queues: Iterable[FairQueue], tenant: str, priority: int) -> Wait
     tenant with the most of them goes if the newcomer is more urgent; among equals only if that tenant
     would still have at least as many as the newcomer's.
     """
-    waiting = [item for queue in queues for item in queue]
-    lowest = min((item.priority for item in waiting), default=priority + 1)
+    crowds = [queue.crowd for queue in queues]
+    lowest = min((one.lowest for one in crowds if one.lowest is not None), default=priority + 1)
     if lowest > priority:
         return None
-    items = [item for item in waiting if item.priority == lowest]
-    counts = Counter(item.tenant for item in items)
+    counts: Counter[str] = Counter()
+    for crowd in crowds:
+        counts.update(crowd.counts(lowest))
     greedy = max(counts, key=lambda name: counts[name])
     if lowest == priority and counts[greedy] <= counts[tenant] + 1:
         return None
-    return max((item for item in items if item.tenant == greedy), key=lambda item: item.since)
+    newest = (item for crowd in crowds if (item := crowd.newest(greedy, lowest)) is not None)
+    return max(newest, key=lambda item: item.since)
+
+
+__all__ = ["HIGHEST", "LOWEST", "RISE", "FairQueue", "Lane", "Waiting", "crowded_out"]

@@ -61,7 +61,7 @@ def expected_wait(model: Model | None, ahead: float, history: History, now: floa
 
 def work_in_line(model: Model, tenant: str | None = None) -> int:
     """Tokens that wait for a model, all or one tenant's."""
-    return sum(item.work for item in model.queue if tenant is None or item.tenant == tenant)
+    return model.queue.crowd.work(tenant)
 
 
 def queue_full(limit: int, retry_after: float) -> QueueFull:

@@ -39,7 +39,7 @@ class Ahead:
     def of(cls, model: Model | None, tenant: str, *, limited: bool) -> Ahead:
         if model is None:
             return cls(limited=limited)
-        own = sum(item.tenant == tenant for item in model.queue)
+        own = model.queue.crowd.count(tenant)
         slots = model.slots if model.state is State.READY else 0
         return cls(own, len(model.queue) - own, len(model.running), slots, limited)
 
