@@ -426,6 +426,18 @@ def test_a_binary_is_asked_once_until_its_file_changes(
 
 
 @posix
+def test_a_binary_that_is_asked_what_it_is_gets_no_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = binary(tmp_path)
+    monkeypatch.setenv("INHOUSE_API_KEY", "hush")
+    path.write_text(path.read_text().replace("#!/bin/sh\n", f"#!/bin/sh\nenv >> {tmp_path}/env\n"))
+    assert native.find(str(path), {}).ok
+    assert "PATH=" in (tmp_path / "env").read_text()
+    assert "hush" not in (tmp_path / "env").read_text()
+
+
+@posix
 @pytest.mark.parametrize(
     ("kind", "why"),
     [

@@ -224,6 +224,7 @@ def test_what_is_brought_must_be_complete_and_there(tmp_path: Path) -> None:
 
 CMAKE = """#!/bin/sh
 echo "cmake $*" >> "$TRACE"
+echo "$HOME" >> "$TRACE.homes"
 case "$1" in
 --version) echo 'cmake version 9' ;;
 --build)
@@ -261,6 +262,14 @@ def compiling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
         {"https://index.example/simple/xllamacpp/": page},
     )
     return Place(tmp_path / "home", net, PATH=f"{tools}{os.pathsep}/usr/bin{os.pathsep}/bin")
+
+
+def test_a_compilers_home_is_a_folder_of_ours(compiling: Place, tmp_path: Path) -> None:
+    """CMake and git read settings and packages there: not from the temporary folder, where all can write."""
+    compiling.install("native")
+    homes = set((tmp_path / "trace.homes").read_text().split())
+    assert homes
+    assert all(Path(home).is_relative_to(compiling.shelf.root) for home in homes)
 
 
 def test_a_native_build_is_made_of_the_pinned_sources_and_says_how(compiling: Place, tmp_path: Path) -> None:

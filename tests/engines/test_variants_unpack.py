@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import stat
 import tarfile
 import zipfile
@@ -157,3 +158,45 @@ def test_whoever_waits_can_stop_it(tmp_path: Path) -> None:
     tarball(tmp_path / "x.tar.gz", {"a": b"1"})
     with pytest.raises(Cancelled):
         unpack(tmp_path / "x.tar.gz", tmp_path / "out", stop)
+
+
+@pytest.mark.parametrize("kind", ["gz", "xz", "bz2"])
+def test_whatever_is_damaged_is_an_archive_of_no_use_and_nothing_worse(tmp_path: Path, kind: str) -> None:
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode=f"w:{kind}") as tar:  # type: ignore[call-overload]
+        info = tarfile.TarInfo("a/f")
+        info.size = 50_000
+        tar.addfile(info, io.BytesIO(random.Random(0).randbytes(50_000)))
+    whole, chance = data.getvalue(), random.Random(1)
+    ends = set()
+    for number in range(60):
+        bad = bytearray(whole)
+        bad[chance.randrange(len(bad))] ^= 1 << chance.randrange(8)
+        (tmp_path / "bad").write_bytes(bad)
+        try:
+            unpack(tmp_path / "bad", tmp_path / f"out{number}", still)
+        except SourceFailed as error:
+            ends.add(error.message)
+    assert kind == "gz" or ends == {"The archive is damaged."}  # gzip's checksum lies behind what is read
+
+
+def test_a_link_to_no_name_is_refused(tmp_path: Path) -> None:
+    tarball(tmp_path / "x.tar.gz", {"a/lib.so": ""})
+    with pytest.raises(SourceFailed, match="no file"):
+        unpack(tmp_path / "x.tar.gz", tmp_path / "out", still)
+
+
+def test_what_is_not_wanted_is_counted_and_can_be_cancelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tarball(tmp_path / "x.tar.gz", {**{f"other/{i}": b"" for i in range(30)}, "p/a": b"1"})
+    asked: list[int] = []
+
+    def tick() -> None:
+        asked.append(len(asked))
+
+    unpack(tmp_path / "x.tar.gz", tmp_path / "out", tick, within="p")
+    assert len(asked) > 30
+    monkeypatch.setattr(module, "MOST_MEMBERS", 20)
+    with pytest.raises(SourceFailed, match="more than 20 members"):
+        unpack(tmp_path / "x.tar.gz", tmp_path / "no", still, within="p")

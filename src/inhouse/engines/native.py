@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 
 from ..core.errors import LoadFailed
 from . import speculation
+from .child import scrubbed
 from .recipe import Availability
 from .workers.native import TEMPLATE_FLAG
 
@@ -58,7 +60,12 @@ def _probe(path: str, mtime_ns: int, size: int) -> tuple[str, frozenset[str]]:
 
     def ask(flag: str) -> str:
         done = subprocess.run(
-            [path, flag], capture_output=True, timeout=10, check=False, stdin=subprocess.DEVNULL
+            [path, flag],
+            env=scrubbed(os.environ),
+            capture_output=True,
+            timeout=10,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
         return (done.stdout + done.stderr).decode("utf-8", "replace")
 

@@ -121,6 +121,7 @@ def build(
     At a low priority. Raises Cancelled within a second after ``stopped`` says so, NoSpace, LoadFailed.
     """
     env = scrubbed(environ) | {name: environ[name] for name in _KEPT if environ.get(name)}
+    env["HOME"] = str(order.work)  # CMake and git read files of a home, which is no place of others' here
     env["PATH"] = os.pathsep.join((str(Path(tools.cmake).parent), env.get("PATH", "")))
     number = re.sub(r"\D", "", order.version) or "0"
     flags = [*FLAGS, f"-DLLAMA_BUILD_NUMBER={number}", f"-DLLAMA_BUILD_COMMIT={order.version}"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import os
 import posixpath
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -19,13 +21,24 @@ from typing import IO, Final
 from ...core.disk import guarded
 from ...core.errors import NoSpace, SourceFailed
 
+try:
+    from lzma import LZMAError
+except ImportError:  # a Python that was built without it opens no such archives
+    LZMAError = zlib.error  # type: ignore[misc, assignment]
+
 CHUNK: Final = 2**20
 MOST_FILES: Final = 20_000
+MOST_MEMBERS: Final = 100_000
+"""Folders and what is not wanted included."""
+
 MOST_BYTES: Final = 8 * 2**30
 """The largest build known, with all CUDA libraries, takes 1.5 GB."""
 
 SLACK: Final = 64 * 2**20
-_BROKEN: Final = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError)
+_BROKEN: Final = (
+    tarfile.TarError, zipfile.BadZipFile, zlib.error, LZMAError, gzip.BadGzipFile, EOFError,
+    NotImplementedError, OverflowError, ValueError, KeyError, struct.error,
+)  # fmt: skip
 _DRIVES: Final = ":\\"
 
 
@@ -65,7 +78,7 @@ def unpack(
     with guarded("unpacking a build"):
         target.mkdir(parents=True, exist_ok=True)
         try:
-            with _Reader(archive) as reader:
+            with _Reader(archive, tick) as reader:
                 return _Writer(target, within, limits, tick).run(reader)
         except _BROKEN as error:
             raise SourceFailed(
@@ -74,7 +87,9 @@ def unpack(
 
 
 class _Reader:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, tick: Callable[[], None]) -> None:
+        self._tick = tick
+        self._met = 0
         self._zip = zipfile.ZipFile(path) if zipfile.is_zipfile(path) else None
         self._tar = None if self._zip else tarfile.open(path)  # noqa: SIM115 - closed on exit
 
@@ -89,8 +104,16 @@ class _Reader:
     def entries(self) -> Iterator[_Entry]:
         yield from self._zipped(self._zip) if self._zip else self._tarred()
 
+    def _meet(self) -> None:
+        """Another member, wanted or not."""
+        self._tick()
+        self._met += 1
+        if self._met > MOST_MEMBERS:
+            raise _refused(f"holds more than {MOST_MEMBERS} members")
+
     def _zipped(self, archive: zipfile.ZipFile) -> Iterator[_Entry]:
         for info in archive.infolist():
+            self._meet()
             mode = info.external_attr >> 16
             if info.is_dir():
                 continue
@@ -111,9 +134,10 @@ class _Reader:
         assert self._tar is not None  # noqa: S101 - one of the two is there
         tar = self._tar
         for info in tar:
+            self._meet()
             if info.isdir():
                 continue
-            if not (info.isreg() or info.issym()):
+            if not (info.isreg() or (info.issym() and info.linkname)):
                 raise _refused("holds something that is no file")
             link = info.linkname if info.issym() else ""
             yield _Entry(
