@@ -70,6 +70,21 @@ def test_a_child_that_tells_nothing_is_a_failed_load() -> None:
     assert caught.value.detail
 
 
+def test_a_child_that_is_dead_before_it_is_told_is_a_failed_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = subprocess.Popen
+
+    def dead(command: object, **more: Any) -> subprocess.Popen[str]:
+        child = begin((sys.executable, "-c", "print('died early', file=__import__('sys').stderr)"), **more)
+        child.wait()
+        return child
+
+    monkeypatch.setattr(exact.subprocess, "Popen", dead)
+    monkeypatch.setattr(exact, "wheel", lambda: Availability("wheel", True, "1"))
+    with pytest.raises(LoadFailed) as caught:
+        exact.reckon({"model": "/m.gguf"}, os.environ)
+    assert caught.value.detail == "died early"
+
+
 def test_the_layout_allocates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     params = SimpleNamespace()
     monkeypatch.setattr(worker, "parameters", lambda order, engine: params)

@@ -82,6 +82,9 @@ def reckon(order: Mapping[str, Any], environ: Mapping[str, str]) -> tuple[Part, 
         finally:
             watch.cancel()
             child.kill()
+            if child.stdin is not None:
+                with contextlib.suppress(OSError):  # what a dead child did not read
+                    child.stdin.close()
     parts = parts_of(lines)
     if not parts:
         raise LoadFailed(

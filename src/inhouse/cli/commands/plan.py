@@ -74,14 +74,14 @@ def _body(model: str, asked: dict[str, Any]) -> dict[str, Any]:
     """The order; raises BadRequest when the file of a machine cannot be read."""
     body = {name: value for name, value in asked.items() if value not in (None, "") and name != "machine"}
     path = Path(model)
-    if path.suffix.lower() == ".gguf" and path.is_file():
+    if path.suffix.lower() == ".gguf" and os.path.isfile(path):
         body["path"] = str(path.absolute())
     else:
         body["model"] = model
     if asked["machine"] is not None:
         try:
             body["machine"] = json.loads(asked["machine"].read_text("utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise BadRequest(
                 "the file is no description of a machine",
                 hint="Write one there with: inhouse doctor --json > machine.json",
