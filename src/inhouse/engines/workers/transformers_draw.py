@@ -31,8 +31,11 @@ class Draw:
         return self._matcher is not None and bool(self._matcher.is_stopped())
 
     def token(self, scores: torch.Tensor) -> int:
-        """The next token's id. ``scores``: logits of the whole vocabulary, in float32 on the CPU."""
+        """The next token's id. ``scores``: logits of the whole vocabulary, in float32 on the CPU. Raises
+        RuntimeError where they are no numbers: the likeliest of those would be some token nevertheless."""
         options = self._options
+        if bool(scores.isnan().any()):
+            raise RuntimeError("the model computed no numbers")
         scores = self._held(self._penalised(scores.clone()))
         if options.temperature == 0:
             token = int(scores.argmax())

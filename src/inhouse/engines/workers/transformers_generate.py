@@ -50,7 +50,11 @@ class Generation:
             if self._draw is None:
                 self._begin()
             until = min(len(self.ids), self._known + PIECE)
-            scores = self._forward(self.ids[self._known : until])
+            try:
+                scores = self._forward(self.ids[self._known : until])
+            except BaseException:
+                self._cache = None  # some layers may have read what others have not: of use to nobody
+                raise
             self._known = until
             if until < len(self.ids):
                 return [], False

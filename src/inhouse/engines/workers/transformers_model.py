@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -57,6 +58,8 @@ class Loaded:
     kept: list[tuple[list[int], Any]] = field(default_factory=list)
     """Token ids of finished answers with their caches, the newest last."""
     _grammars: Any = None
+    _reading: threading.Lock = field(default_factory=threading.Lock)
+    """Whether a text is cut is a setting of the tokenizer, not of the call: one thread at a time."""
 
     @classmethod
     def load(cls, order: Order) -> Loaded:
@@ -86,9 +89,11 @@ class Loaded:
         longest = self.order.context_length
         return min(longest, int(own)) if 0 < own < 2**31 and self.order.task != "text" else longest
 
-    def encode(self, text: str, *, special: bool = True) -> list[int]:
-        """Token ids of a text."""
-        return list(self.tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
+    def encode(self, text: str, *, special: bool = True, most: int | None = None) -> list[int]:
+        """Token ids of a text, cut to ``most`` in the tokenizer's own way if that is given."""
+        cut: dict[str, Any] = {} if most is None else {"truncation": True, "max_length": most}
+        with self._reading:
+            return list(self.tokenizer(text, add_special_tokens=special, verbose=False, **cut)["input_ids"])
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids, without control tokens."""
@@ -96,6 +101,8 @@ class Loaded:
 
     def render(self, messages: list[dict[str, Any]], *, goes_on: bool, args: Mapping[str, Any]) -> str:
         """The prompt of a chat. Raises jinja2's errors, ValueError and TypeError where the template does."""
+        if "chat_template" in args:
+            raise ValueError("it is the model's own that is used")
         return str(
             self.tokenizer.apply_chat_template(
                 messages,

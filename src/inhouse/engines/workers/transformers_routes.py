@@ -53,7 +53,7 @@ class Routes:
         ids = await asyncio.to_thread(self._loaded.encode, prompt, special=False)
         # A prompt that opens a thought leaves the answer without its opening tag: clients tell by it.
         opening = _THOUGHT if prompt.rstrip().endswith(_THOUGHT) else ""
-        return self._stream(body, self._generation(ids, options, opening=opening), chat=True)
+        return self._stream(body, await self._generation(ids, options, opening=opening), chat=True)
 
     async def _complete(self, body: dict[str, Any]) -> Answer:
         options = text_options(body)
@@ -67,7 +67,7 @@ class Routes:
         said = ""
         if body.get("echo"):
             said = prompt if isinstance(prompt, str) else self._loaded.decode(ids)
-        return self._stream(body, self._generation(ids, options, opening=said), chat=False)
+        return self._stream(body, await self._generation(ids, options, opening=said), chat=False)
 
     def _need(self, task: str, what: str) -> None:
         if self._order.task != task:
@@ -92,7 +92,7 @@ class Routes:
             raise Refused(400, f"'{param}' must be text or token ids below {known}", param)
         return value
 
-    def _generation(self, ids: list[int], options: Options, *, opening: str) -> Generation:
+    async def _generation(self, ids: list[int], options: Options, *, opening: str) -> Generation:
         """Raises Refused where the prompt leaves no room, or the grammar is none."""
         longest = self._loaded.context_length
         if not ids:
@@ -104,7 +104,7 @@ class Routes:
             raise Refused(400, "'logit_bias' names a token that the model does not have", "logit_bias")
         if options.grammar is not None:
             try:
-                self._loaded.matcher(options.grammar)
+                await asyncio.to_thread(self._loaded.matcher, options.grammar)
             except (ImportError, ValueError) as error:
                 raise Refused(400, f"the grammar cannot be used: {error}", "response_format") from None
         return Generation(self._loaded, ids, options, opening=opening)
@@ -147,11 +147,7 @@ class Routes:
             if isinstance(one, str):
                 ids = loaded.encode(loaded.pooling.text(one))
                 if len(ids) > loaded.context_length and cut:
-                    ids = list(
-                        loaded.tokenizer(
-                            loaded.pooling.text(one), truncation=True, max_length=loaded.context_length
-                        )["input_ids"]
-                    )
+                    ids = loaded.encode(loaded.pooling.text(one), most=loaded.context_length)
             else:
                 ids = self._ids(one, "input")
                 ids = ids[: loaded.context_length] if cut else ids
@@ -165,7 +161,8 @@ class Routes:
 
     async def _tokenize(self, body: dict[str, Any]) -> Answer:
         if "messages" in body:
-            ids = self._loaded.encode(await self._rendered(body), special=False)
+            prompt = await self._rendered(body)
+            ids = await asyncio.to_thread(self._loaded.encode, prompt, special=False)
         elif isinstance(body.get("prompt"), str):
             special = body.get("add_special_tokens") is not False
             ids = await asyncio.to_thread(self._loaded.encode, body["prompt"], special=special)
