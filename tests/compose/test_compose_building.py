@@ -60,8 +60,8 @@ class Measuring:
         yield PullEvent("success", result={})
 
 
-def builds(home: Path, known: Known, versus: Any = None) -> Builds:
-    config: Config = load({"INHOUSE_HOME": str(home)})
+def builds(home: Path, known: Known, versus: Any = None, **env: str) -> Builds:
+    config: Config = load({"INHOUSE_HOME": str(home), **env})
     return Builds(config, cast(Engines, known), cast(Fleet, None), versus, lambda record: None)
 
 
@@ -126,3 +126,18 @@ async def test_an_engine_that_we_cannot_install_says_so(tmp_path: Path) -> None:
     there = builds(tmp_path, Known())
     with pytest.raises(Unsupported, match="not installed by Inhouse"):
         await _all(there.install(InstallOrder("foreign")))
+
+
+def test_what_a_setting_forbids_is_not_chosen(tmp_path: Path) -> None:
+    """Else the answer would be that another build runs models from now on."""
+    known = Known()
+    with pytest.raises(Unsupported, match="INHOUSE_ENGINE=wheel"):
+        builds(tmp_path, known, INHOUSE_ENGINE="wheel").use("native")
+    assert known.kept.use == ""
+    assert builds(tmp_path, known, INHOUSE_ENGINE="native").use("native")["use"] == "native"
+
+
+@pytest.mark.parametrize("name", ["wheel", "path", "other"])
+async def test_only_builds_that_were_installed_are_removed(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Unsupported, match="not removed"):
+        await builds(tmp_path, Known()).remove(name, force=True)

@@ -102,7 +102,7 @@ async def test_what_cannot_be_measured_says_so(tmp_path: Path) -> None:
     house = House(tmp_path)
     with pytest.raises(Conflict, match="no model to measure with"):
         await run(house.versus())
-    with pytest.raises(Conflict, match="no such GGUF model"):
+    with pytest.raises(NotFound, match="no such GGUF model"):
         await run(house.versus(card("m")), "other")
     with pytest.raises(NotFound, match="cannot be used"):
         await run(house.versus(card("m")), "m", ("broken",))

@@ -110,7 +110,8 @@ def test_only_the_user_of_this_machine_changes_what_runs(shared: Server) -> None
         ("install", {"name": "cpu", "jobs": -1}, 400),
         ("use", {"name": "nothing"}, 404),
         ("use", {"name": "vulkan"}, 404),
-        ("remove", {"name": "wheel"}, 404),
+        ("remove", {"name": "nothing"}, 404),
+        ("remove", {"name": "wheel"}, 400),
         ("bench", {"rounds": 0}, 400),
     ],
 )

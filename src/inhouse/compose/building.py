@@ -19,7 +19,7 @@ from ..dialects.inhouse.engines import BenchOrder, InstallOrder
 from ..engines import registry
 from ..engines.engines import Engines
 from ..engines.variants import catalogue
-from ..engines.variants.choice import Candidate
+from ..engines.variants.choice import WHEEL, Candidate
 from ..engines.variants.install import Choice, Installer, Report
 from ..engines.variants.origin import Wish
 from ..fleet import Fleet
@@ -98,13 +98,24 @@ class Builds:
                 )
             if found.why:
                 raise Unsupported(f"The build {name!r} cannot be used: {found.why}.", hint=found.fix)
+            kind = self._config.engine.kind
+            if kind not in (AUTO, found.kind):
+                raise Unsupported(
+                    f"The build {name!r} is not used: INHOUSE_ENGINE={kind} does not allow it.",
+                    hint="Change that setting and restart the server.",
+                )
         self._engines.kept.choose("" if name == AUTO else name)
         self._engines.refresh()
         self._note(f"{self._engines.default.name} runs models from now on: it was chosen.")
         return {"use": name, **self.facts()}
 
     async def remove(self, name: str, *, force: bool) -> None:
-        """Delete an installed build. Raises NotFound, Conflict."""
+        """Delete an installed build. Raises NotFound, Conflict, Unsupported for what we did not install."""
+        if name in (WHEEL, "path") or any(one.name == name for one in self._engines.others):
+            raise Unsupported(
+                f"{name!r} is no build that was installed here, so it is not removed.",
+                hint="Only builds of llama.cpp are: inhouse engine list",
+            )
         models = sorted({str(one.card.name) for one in self._fleet.loaded() if one.variant == name})
         if models and not force:
             raise Conflict(

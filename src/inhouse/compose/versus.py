@@ -38,7 +38,8 @@ class Versus:
     async def run(self, model: str, builds: Sequence[str], rounds: int) -> AsyncGenerator[PullEvent, None]:
         """Measure ``builds`` (none: all that can be used) in turns on one model, and keep the figures.
 
-        Each build is loaded for it beside the others. Raises NotFound, Conflict, OutOfMemory, LoadFailed.
+        Each build is loaded for it beside the others. Raises NotFound, Conflict, OutOfMemory,
+        LoadFailed.
         """
         card = await asyncio.to_thread(self._model, model)
         found = await asyncio.to_thread(self._measurable, builds)
@@ -65,11 +66,11 @@ class Versus:
         if name:
             wanted = ModelName.parse(name).key
             cards = [one for one in cards if one.name.key == wanted]
+        if not cards and name:
+            raise NotFound(f"There is no such GGUF model here: {name[:80]}.", hint="See: inhouse list")
         if not cards:
             raise Conflict(
-                f"There is no such GGUF model here: {name}."
-                if name
-                else "There is no model to measure with.",
+                "There is no model to measure with.",
                 hint="Pull one, e.g. inhouse pull smollm2, then: inhouse engine bench",
             )
         return min(cards, key=lambda one: one.size)
