@@ -166,6 +166,13 @@ def test_kept_prompts_take_only_what_context_and_slots_leave() -> None:
     assert order(launch(embeds, prompt_cache=2**30))["cache_ram_mib"] == 0
 
 
+def test_no_prompt_is_kept_that_may_have_been_read_with_another_share_of_an_adapter() -> None:
+    for scale in (0.0, 1.0):
+        lora = CardFile("adapter", "/blobs/l", "l.gguf", "sha256:" + "1" * 64, 100, scale)
+        card = dataclasses.replace(CARD, files=(*CARD.files, lora))
+        assert order(launch(card, prompt_cache=2**30))["cache_ram_mib"] == 0
+
+
 def test_a_smaller_cache_type_needs_less_memory() -> None:
     assert launch(kv_cache_type="q8_0").memory < launch().memory
 
@@ -491,7 +498,7 @@ def test_no_engine_at_all_is_said_with_both_fixes(monkeypatch: pytest.MonkeyPatc
     assert "wheel" in caught.value.message
     assert "INHOUSE_LLAMA_SERVER" in caught.value.hint
     found = {one.name: one.ok for one in there.available()}
-    assert {"wheel": False, "path": False} == {name: ok for name, ok in found.items() if name in ("wheel", "path")}
+    assert (found["wheel"], found["path"]) == (False, False)
     assert not any(found.values())
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from ..config import Config
 from ..core.engine import Launch
+from ..core.errors import InhouseError
 from ..core.models import Card
 from ..core.requests import LoadOptions
 from ..engines.prefixes import model_part
 from ..store import Store
 from ..upstream import Rules, Shelf, WorkerEngine
 from ..upstream.openai import OpenAIEngine
+
+_log = logging.getLogger(__name__)
 
 Plan = Callable[[Card, LoadOptions], Launch]
 
@@ -42,6 +46,11 @@ class Connecting:
         return swept
 
     def sweep(self) -> None:
-        """Forget the saved prompts of models that are gone; all, if none are to be saved. Blocking."""
-        cards = self._store.cards() if self.root else ()
+        """Forget the saved prompts of models that are gone; all, if none are to be saved. Blocking. Where it
+        cannot be told which models there are, all stay, and nobody's load fails of it."""
+        try:
+            cards = self._store.cards() if self.root else ()
+        except (InhouseError, OSError) as error:
+            _log.warning("saved prompts were not looked through: %s", error)
+            return
         self.shelf.sweep(model_part(card.weights_digest) for card in cards)

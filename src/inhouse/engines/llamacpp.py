@@ -207,10 +207,10 @@ def _check_format(card: Card) -> None:
 def _prompt_cache(card: Card, settings: Settings, free: int) -> int:
     """Bytes, in whole MiB, for prompts that lost their slot: context and slots come first.
 
-    The engine's cache does not tell whose a prompt was, nor which adapters it was read with: none where
-    that matters.
+    The engine's cache does not tell whose a prompt was, nor how much of which adapters it was read with:
+    none where that matters.
     """
-    mixed = any(file.scale == 0 for file in card.of_role("adapter"))
+    mixed = card.of_role("adapter")  # even of a single one each request may want as much as it likes
     if "completion" not in card.capabilities or settings.prompt_sharing == "none" or mixed:
         return 0
     return max(0, min(settings.prompt_cache, free)) // _MIB * _MIB
