@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
+import stat
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,8 +15,15 @@ import pytest
 
 from inhouse.machine import asking
 from inhouse.machine.asking import Answer, ask, native
+from support.running import until
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="of POSIX")
+
+
+def dead(state: Path) -> bool:
+    """Gone, or not yet fetched by who has it for a child now."""
+    text = asking.read(state)
+    return not text or text.rsplit(")", 1)[1].split()[0] in ("Z", "X")
 
 
 def python(code: str, timeout: float = 30.0) -> Answer:
@@ -66,12 +77,37 @@ def test_a_grandchild_that_holds_the_pipe_is_ended_too(tmp_path):
     found = python(code, timeout=5.0)
     assert "did not answer" in found.why
     pid = int((tmp_path / "pid").read_text())
-    state = Path(f"/proc/{pid}/stat")
-    if state.exists():
-        assert state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    if Path("/proc/self/stat").exists():
+        until(lambda: dead(Path(f"/proc/{pid}/stat")))
     elif not Path("/proc/self").exists():
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+@posix
+def test_a_grandchild_that_ran_away_with_the_pipe_leaves_its_number_to_the_reader(tmp_path, monkeypatch):
+    begin, numbers, before = asking.subprocess.Popen, [], set(threading.enumerate())
+
+    def begun(*command, **more):
+        process = begin(*command, **more)
+        numbers.append(process.stdout.fileno())
+        return process
+
+    monkeypatch.setattr(asking.subprocess, "Popen", begun)
+    code = (
+        "import subprocess, sys; child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'],"
+        f"start_new_session=True); open({str(tmp_path / 'pid')!r}, 'w').write(str(child.pid))"
+    )
+    try:
+        assert "did not answer" in python(code, timeout=3.0).why
+        gc.collect()
+        (reader,) = set(threading.enumerate()) - before
+        assert stat.S_ISFIFO(os.fstat(numbers[0]).st_mode)
+    finally:
+        os.kill(int((tmp_path / "pid").read_text()), signal.SIGKILL)
+    reader.join(20)
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(numbers[0])
 
 
 @posix

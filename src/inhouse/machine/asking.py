@@ -114,13 +114,15 @@ def native(name: str, *arguments: str, timeout: float | None = None) -> Answer:
 
 def _heard(process: subprocess.Popen[bytes], timeout: float) -> Answer:
     """Reads in a thread: a grandchild that holds the pipe, or a process that a driver never lets go of,
-    must not hold us."""
-    out = bytearray()
-    pipe = process.stdout.fileno() if process.stdout else -1
+    must not hold us. The thread keeps the pipe as long as it reads, and closes it: else its number would
+    soon be another file's."""
+    out, pipe = bytearray(), process.stdout
 
     def listen() -> None:
-        with contextlib.suppress(OSError, ValueError):
-            while len(out) <= ANSWER_CEILING and (piece := os.read(pipe, 2**16)):
+        if pipe is None:  # not with the pipe that we ask for
+            return
+        with pipe, contextlib.suppress(OSError, ValueError):
+            while len(out) <= ANSWER_CEILING and (piece := os.read(pipe.fileno(), 2**16)):
                 out.extend(piece)
 
     listener = threading.Thread(target=listen, daemon=True)
@@ -134,8 +136,6 @@ def _heard(process: subprocess.Popen[bytes], timeout: float) -> Answer:
     if late or babble:
         _end(process)
     listener.join(1.0)
-    if not listener.is_alive() and process.stdout is not None:
-        process.stdout.close()
     if babble:
         return Answer(why="it printed without end")
     if late:
