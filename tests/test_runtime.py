@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import pytest
 
+from inhouse.core.deadlines import in_time
 from inhouse.core.engine import Engine, Launch
-from inhouse.core.errors import EngineError, ModelNotFound, Unsupported, WorkerDied
+from inhouse.core.errors import DeadlineExceeded, EngineError, ModelNotFound, Unsupported, WorkerDied
 from inhouse.core.events import ChoiceEnd, Event, Finished, Started, TextDelta
 from inhouse.core.messages import Message, Text
 from inhouse.core.models import Card, Footprint, ModelName
@@ -212,3 +215,27 @@ async def test_candidates_take_as_many_slots_as_answers_would() -> None:
     await collect(runtime(given, Meter()), Complete(model="m", prompts=("a",), n=2, best_of=5))
     assert given.asked is not None
     assert given.asked.weight == 5
+
+
+async def test_a_request_whose_time_is_over_while_it_is_prepared_is_not_begun() -> None:
+    async def slow(request: Request, card: Card) -> Request:
+        await asyncio.Event().wait()
+        return request
+
+    given = Given(Script(*END))
+    metered: list[Any] = []
+    caller = dataclasses.replace(CALLER, deadline=time.monotonic() + 0.02)
+    with pytest.raises(DeadlineExceeded, match="not begun"):
+        await anext(runtime(given, Meter(), prepare=slow, sink=metered.append).run(CHAT, caller))
+    assert given.asked is None
+    assert len(metered) == 1
+
+
+async def test_a_time_out_of_the_work_itself_is_not_taken_for_the_requests_own() -> None:
+    async def broken() -> None:
+        raise TimeoutError("of its own")
+
+    with pytest.raises(TimeoutError, match="of its own"):
+        await in_time(broken(), time.monotonic() + 60)
+    with pytest.raises(TimeoutError, match="of its own"):
+        await in_time(broken(), None)

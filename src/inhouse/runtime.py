@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Protocol
 
+from .core.deadlines import in_time
 from .core.engine import Launch
 from .core.errors import EngineError, InhouseError
 from .core.events import ChoiceEnd, Event, Finished, Started
@@ -63,7 +64,7 @@ class Runtime:
             entry.model = str(card.name)
             self.check(request, card)
             request = dataclasses.replace(self.dress(request, card), tenant=caller.tenant)
-            request = await self.prepare(request, card)
+            request = await in_time(self.prepare(request, card), caller.deadline)
             plan = self.route(request, card)
             entry.route = plan.reason
             async with aclosing(self._on(plan.targets[0], request, caller, entry)) as events:

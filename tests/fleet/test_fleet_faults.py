@@ -16,7 +16,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from inhouse.core.engine import Launch
 from inhouse.core.errors import CrashLoop, Draining, EngineError, LoadFailed, WorkerDied, WorkerHung
+from inhouse.core.models import Card
+from inhouse.fleet.worker import Checkable
 
 from .conftest import MakeYard, TinyEngine, Yard, gone, until
 
@@ -283,3 +286,38 @@ async def test_a_machine_that_cannot_be_asked_for_its_memory_costs_no_request_it
         y.options = {"text": "here"}
         assert await y.ask() == "here"
     assert y.fleet._scheduler.tickets == 0
+
+
+async def test_a_worker_that_cannot_be_talked_to_is_a_failed_load_and_not_the_end_of_its_model(
+    yard: MakeYard,
+) -> None:
+    def broken(card: Card, launch: Launch) -> TinyEngine:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    y = yard({"text": "here"})
+    connect, y.fleet._keeper.connect = y.fleet._keeper.connect, broken
+    async with asyncio.timeout(10):
+        for _ in range(2):
+            with pytest.raises(LoadFailed):
+                await y.ask()
+        y.fleet._keeper.connect = connect
+        assert await y.ask() == "here"
+
+
+async def test_another_plan_that_cannot_be_talked_to_is_a_failed_load_too(yard: MakeYard) -> None:
+    y = yard({"crash_at_start": "no"})
+    connect = y.fleet._keeper.connect
+    y.relaunches = [{"text": "here"}]
+
+    def broken_later(card: Card, launch: Launch) -> Checkable:
+        if len(y.launches) > 1:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return connect(card, launch)
+
+    y.fleet._keeper.connect = broken_later
+    async with asyncio.timeout(10):
+        with pytest.raises(LoadFailed):
+            await y.ask()
+        y.fleet._keeper.connect = connect
+        assert await y.ask() == "here"
+    assert len(y.fleet.loaded()) == 1

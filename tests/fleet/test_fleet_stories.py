@@ -8,6 +8,7 @@ import math
 import os
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from inhouse.core.engine import Launch
 from inhouse.core.errors import DeadlineExceeded, LoadFailed, OutOfMemory, QueueFull, WorkerDied
 from inhouse.core.events import Event, Notice
+from inhouse.core.models import Card
 from inhouse.core.requests import LoadOptions
 from inhouse.fleet.footprint import MOST, Footprints, Size, measure, resident
 from inhouse.fleet.rate import Rate
@@ -402,6 +404,24 @@ async def test_clients_that_take_turns_with_other_options_stop_reloading_while_b
 
 
 # leases
+
+
+async def test_a_request_whose_time_is_over_while_its_model_is_planned_is_not_waited_for(
+    yard: MakeYard,
+) -> None:
+    y = yard()
+    go_on, launch = threading.Event(), y.fleet._variants._launch
+
+    def slow(card: Card, load: LoadOptions) -> Launch:
+        assert go_on.wait(10)
+        return launch(card, load)
+
+    y.fleet._variants._launch = slow
+    with pytest.raises(DeadlineExceeded, match="not begun"):
+        await y.ask(deadline=time.monotonic() + 0.05)
+    go_on.set()
+    assert not y.notes.of_kind("load")
+    assert [record.facts["code"] for record in y.notes.of_kind("refusal")] == ["deadline_exceeded"]
 
 
 async def test_a_request_ends_when_its_time_is_over_and_gives_its_slot_back(yard: MakeYard) -> None:

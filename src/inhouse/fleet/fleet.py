@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
+from ..core.deadlines import in_time
 from ..core.engine import Launch
 from ..core.errors import BadRequest, InhouseError, LoadFailed
 from ..core.models import Card
@@ -97,7 +98,8 @@ class Fleet:
 
     async def _find(self, place: Place) -> Variant:
         try:
-            variant, place.heed = await self._variants.find(place.card, normal(place.ask.load), place.arrived)
+            finding = self._variants.find(place.card, normal(place.ask.load), place.arrived)
+            variant, place.heed = await in_time(finding, place.ask.deadline)
         except InhouseError as error:
             if not isinstance(error, BadRequest):
                 self._note_refusal(place, error)

@@ -65,7 +65,12 @@ class Keeper:
             cause = f"Again, after: {error.message}"
             self._observer.restarted(name)
             self._observer.record(telling.restarted(name, error, self._asker(variant)))
-        self._hire(variant, variant.launch)
+        try:
+            self._hire(variant, variant.launch)
+        except Exception as error:  # noqa: BLE001 - the scheduler waits for an answer, whatever happened
+            failed = m.LoadFailed(variant.key, _surprise(error))
+            asyncio.get_running_loop().call_soon(self._tell, failed)
+            return
         task = asyncio.create_task(self._run(variant, cause))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
@@ -177,8 +182,8 @@ class Keeper:
         variant.story.append(Chapter("retry", worker.started, now, telling.why(error), remedy))
         name = str(variant.card.name)
         self._observer.record(telling.retried(name, worker.launch, launch, error, self._asker(variant)))
-        del self._lives[worker]
         self._hire(variant, launch)
+        del self._lives[worker]
         await worker.engine.close()
         if _of(variant).stopping:
             raise error
