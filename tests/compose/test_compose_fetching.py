@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import tempfile
 from pathlib import Path
@@ -65,3 +66,23 @@ def test_a_file_is_verified_on_its_way(tmp_path: Path) -> None:
         (tmp_path / "other").mkdir()
         with pytest.raises(DigestMismatch):
             own.file(Wanted(server.url("/a.tar.gz"), "a.tar.gz", "a" * 64), tmp_path / "other")
+
+
+def test_a_name_and_password_go_to_their_host_and_into_no_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Addresses are written into records that others may read."""
+    digest = hashlib.sha256(DATA).hexdigest()
+    with FileServer({"/s/x/": b"<html>", "/a": DATA}) as server, FileServer({"/a": DATA}) as other:
+        with_login = server.url("/s").replace("http://", "http://us%40er:pass@")
+        monkeypatch.setenv("PIP_INDEX_URL", with_login)
+        own = net(other.url())
+        assert own.index() == server.url("/s")
+        own.page(f"{server.url('/s')}/x/", "text/html")
+        own.file(Wanted(server.url("/a"), "a", digest), tmp_path)
+        wanted = "Basic " + base64.b64encode(b"us@er:pass").decode()
+        assert {hit.headers.get("authorization") for hit in server.hits} == {wanted}
+        (tmp_path / "b").mkdir()
+        own.file(Wanted(other.url("/a"), "a", digest), tmp_path / "b")
+        assert {hit.headers.get("authorization") for hit in other.hits} == {None}
+        assert net(with_login).mirror == server.url("/s")

@@ -93,6 +93,7 @@ def test_only_the_user_of_this_machine_changes_what_runs(shared: Server) -> None
     for what, body in (
         ("install", {"name": "cpu", "sha256": [digest]}),
         ("build", {}),
+        ("bench", {}),
         ("use", {"name": "wheel"}),
         ("remove", {"name": "cpu"}),
     ):

@@ -189,17 +189,17 @@ class Builds:
             raise Unsupported(
                 f"The engine {order.name!r} is not installed by Inhouse.", hint="See: inhouse engine list"
             )
-        mirror = self._config.engine.mirror
+        net = BuildNet(watch, self._config.engine.mirror)
         installer = Installer(
             self._config.home,
             self._engines.shelf,
-            BuildNet(watch, mirror),
+            net,
             self._engines.machine,
             os.environ,
         )
         choice = Choice(
             order.name,
-            Wish(order.version, order.sha256, mirror),
+            Wish(order.version, order.sha256, net.mirror),
             tuple(Path(text) for text in order.files),
             order.anyway,
             order.jobs,
