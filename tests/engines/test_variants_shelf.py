@@ -50,6 +50,15 @@ def test_a_build_does_not_push_out_another_whose_name_and_version_read_alike(tmp
     assert [one.record.name for one in shelf.all()] == ["mine"]
 
 
+def test_downloads_that_nobody_goes_on_with_are_swept(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path)
+    for name, at in ((".part-old", 0), (".part-new", None)):
+        (shelf.root / name).mkdir(parents=True)
+        os.utime(shelf.root / name, None if at is None else (at, at))
+    shelf.sweep()
+    assert [path.name for path in shelf.root.iterdir()] == [".part-new"]
+
+
 def test_a_newer_version_replaces_the_older_and_the_same_itself(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
     put(shelf, record())

@@ -28,6 +28,8 @@ ENGINE: Final = "llama.cpp"
 RECORD: Final = "build.json"
 FILES: Final = "files"
 CHUNK: Final = 2**20
+STALE: Final = 7 * 86400.0
+"""Seconds."""
 
 _SAFE = re.compile(r"[a-z0-9][a-z0-9._+-]{0,60}\Z", re.ASCII | re.IGNORECASE)
 
@@ -92,10 +94,14 @@ class Shelf:
         self._whole: dict[tuple[str, int, int], bool] = {}
 
     def sweep(self) -> None:
-        """Remove what killed installs left; only while no other install can run (at the start)."""
+        """Remove what killed installs left, and downloads that nobody went on with for a week; only while no
+        other install can run (at the start)."""
         with contextlib.suppress(OSError):
             for one in self.root.glob(".new-*"):
                 shutil.rmtree(one, ignore_errors=True)
+            for one in self.root.glob(".part-*"):
+                if time.time() - one.stat().st_mtime > STALE:
+                    shutil.rmtree(one, ignore_errors=True)
 
     def all(self) -> list[Installed]:
         """Every installed build; a folder without a readable record is passed over."""
