@@ -285,12 +285,16 @@ def entry(answer: int = 100, decode: float = 2.0, **usage: int) -> Entry:
     return one
 
 
-def loaded(busy: int = 1) -> list[Any]:
-    return [SimpleNamespace(card=CARD, busy=busy, build="xllamacpp 1", context_length=4096, slots=1)]
+def loaded(busy: int = 0, state: str = "ready") -> list[Any]:
+    facts = {"build": "xllamacpp 1", "context_length": 4096, "slots": 4}
+    return [
+        SimpleNamespace(card=CARD, busy=busy, state="ready", **facts),
+        SimpleNamespace(card=FAKE, busy=0, state=state, **facts),
+    ]
 
 
-def scoring(planning: Planning, busy: int = 1) -> Scoring:
-    return Scoring(planning, lambda: loaded(busy))
+def scoring(planning: Planning, busy: int = 0, state: str = "ready") -> Scoring:
+    return Scoring(planning, lambda: loaded(busy, state))
 
 
 def rates(planning: Planning) -> tuple[float, float]:
@@ -316,9 +320,12 @@ def test_a_request_teaches_how_fast_the_model_is(make: Callable[..., Planning]) 
     assert {one["what"]: one["count"] for one in narrow["record"]} == {"memory": 0, "decode": 3, "prefill": 3}
 
 
-def test_a_request_that_shared_the_machine_teaches_nothing(make: Callable[..., Planning]) -> None:
+@pytest.mark.parametrize("others", [{"busy": 1}, {"busy": 3}, {"state": "loading"}])
+def test_a_request_that_shared_the_machine_teaches_nothing(
+    make: Callable[..., Planning], others: dict[str, Any]
+) -> None:
     planning = make()
-    scores = scoring(planning, busy=3)
+    scores = scoring(planning, **others)
     scores.note(entry())
     scores.flush()
     assert rates(planning) == (0, 0)

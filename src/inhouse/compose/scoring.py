@@ -102,8 +102,8 @@ class Scoring:
             return
         now = self._loaded()
         one = next((one for one in now if str(one.card.name) == found.model), None)
-        # The lease is given back after the entry is closed: one busy slot may be its own.
-        if one is None or sum(other.busy for other in now) > 1:
+        # Its own slot was given back before the entry was closed: whoever is busy now is another.
+        if one is None or any(other.busy or other.state == "loading" for other in now):
             return
         launch = (one.build, one.context_length, one.slots)
         self._soon(lambda: self._speed(found, one.card, launch))
