@@ -126,6 +126,21 @@ def test_a_tool_ends_with_whoever_started_it() -> None:
 
 
 @posix
+def test_what_a_tool_left_behind_does_not_keep_us_waiting(tmp_path: Path) -> None:
+    """A compiler's server, say, that goes on with our end of the pipe in its hands."""
+    code = (
+        "import subprocess, sys\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'])\n"
+        "print(child.pid, flush=True); sys.exit(4)"
+    )
+    heard: list[str] = []
+    began = time.monotonic()
+    assert tool.run(python(code, tmp_path), heard.append, never).code == 4
+    assert time.monotonic() - began < 30
+    wait_gone(int(heard[0]))
+
+
+@posix
 def test_what_a_tool_started_ends_when_we_are_killed(tmp_path: Path) -> None:
     """A compiler below make below CMake must not go on when the server is gone."""
     code = (

@@ -22,6 +22,9 @@ from ..core.errors import Cancelled, LoadFailed, NoSpace
 ASK_EVERY: Final = 0.2
 """Seconds after which a quiet tool's caller is asked whether he still wants it."""
 
+LAST_WORDS: Final = 2.0
+"""Seconds without a line after which a tool that has ended has said all."""
+
 TAIL: Final = 200
 """Last lines of output that are kept for the log."""
 
@@ -80,9 +83,12 @@ def run(command: Command, heard: Callable[[str], None], stopped: Callable[[], bo
         while True:
             if stopped():
                 raise Cancelled("The work was cancelled.")
+            ended = child.poll() is not None
             try:
-                line = lines.get(timeout=ASK_EVERY)
+                line = lines.get(timeout=LAST_WORDS if ended else ASK_EVERY)
             except queue.Empty:
+                if ended:
+                    break  # what it left behind holds its output open, and is killed below
                 continue
             if line is None:
                 break
