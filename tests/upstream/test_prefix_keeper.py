@@ -359,6 +359,19 @@ async def test_closing_gives_up_what_is_being_saved(slotted):
     assert slotted.moves == []
 
 
+async def test_what_found_no_room_is_not_written_again_and_again(slotted, monkeypatch):
+    worker = Worker(slotted, limit=10)
+    for end in "abcd":
+        await worker.ask(DOC + " " + end)
+    assert [move.split()[0] for move in slotted.moves] == ["save"]
+    worker.shelf.limit = 2**20
+    await worker.ask(DOC + " e")
+    assert slotted.saved() == []
+    monkeypatch.setattr(keeper_module, "AGAIN", 0.0)
+    await worker.ask(DOC + " f")
+    assert len(slotted.saved()) == 1, "what is there is worth less as time goes by"
+
+
 async def test_without_room_nothing_stays(slotted):
     worker = Worker(slotted, limit=10)
     await worker.ask(DOC, pin=60.0)

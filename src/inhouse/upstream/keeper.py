@@ -37,6 +37,9 @@ FAILURES: Final = 3
 """Saves or restores in a row that were of no use before no more are tried on a worker: some models (with
 a sliding window, or recurrent ones) can go on from the very end of what was saved only."""
 
+AGAIN: Final = 600.0
+"""Seconds until a prompt is written again after one no longer than it found no room on the shelf."""
+
 RATE: Final = 64
 """Computed tokens from which a prefill tells how fast prefills are."""
 
@@ -58,6 +61,7 @@ class Keeper:
         self._seen = Seen()
         self._failures = 0
         self._rate = 0.0
+        self._refused = (0, -AGAIN)
         self._opened = False
         self._saving = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -163,6 +167,9 @@ class Keeper:
             self._start(functools.partial(self._save, seat, owner, blocks, wanted))
 
     def _wanted(self, found: Marks, owner: str, blocks: int, wanted: int) -> bool:
+        refused, when = self._refused
+        if wanted >= refused and time.monotonic() - when < AGAIN:
+            return False
         there = self._shelf.find(self._layout, owner, found.chain[:blocks])
         return pays(wanted, round(wanted * extent(there[1]) / extent(blocks)) if there else 0, self._rules)
 
@@ -196,7 +203,8 @@ class Keeper:
                     slot.marks = seat.marks.cut(blocks) if held <= wanted else seat.marks
                     saved = await asyncio.to_thread(self._entry, seat, owner, blocks, part)
                     saved.tokens, saved.held, saved.seconds = wanted, held, wanted * self._rate
-                    await asyncio.to_thread(self._shelf.add, saved, part)
+                    if not await asyncio.to_thread(self._shelf.add, saved, part):
+                        self._refused = (wanted, time.monotonic())
             finally:
                 self._slots.give(slot)
                 part.unlink(missing_ok=True)
