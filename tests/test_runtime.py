@@ -239,3 +239,10 @@ async def test_a_time_out_of_the_work_itself_is_not_taken_for_the_requests_own()
         await in_time(broken(), time.monotonic() + 60)
     with pytest.raises(TimeoutError, match="of its own"):
         await in_time(broken(), None)
+
+
+async def test_the_lease_is_back_when_a_request_that_ended_well_is_metered() -> None:
+    """Whoever is busy then is another: by that it is told what disturbed it."""
+    given, seen = Given(Script(Started(), TextDelta("a"), *END)), list[tuple[str | None, bool]]()
+    await collect(runtime(given, Meter(), sink=lambda entry: seen.append((entry.outcome, given.back))))
+    assert seen == [("ok", True)]
