@@ -8,8 +8,10 @@ import pytest
 
 from inhouse.core.errors import DeadlineExceeded, OutOfMemory, QueueFull, RateLimited
 from inhouse.fleet.alarms import Alarms
+from inhouse.fleet.limits import Limits
 from inhouse.fleet.messages import Arrive as Come
-from inhouse.fleet.messages import Leave, LoadFailed, Ready, Start, Stop, StopWanted, Tick
+from inhouse.fleet.messages import Grant, Leave, LoadFailed, Ready, Refuse, Start, Stop, StopWanted, Tick
+from inhouse.fleet.scheduler import Scheduler
 
 from .test_fleet_work import Shop
 
@@ -210,3 +212,14 @@ def test_after_a_failed_load_no_alarm_is_left() -> None:
     step(Come("n1", "n", "n", "a", 1, deadline=3.0), 0.0)
     step(LoadFailed("n", OutOfMemory("no")), 1.0)
     assert shop.scheduler.next_wake() == math.inf
+
+
+def test_where_nobody_may_wait_a_free_slot_is_still_taken() -> None:
+    scheduler = Scheduler(Limits(queue_timeout=0.0))
+    scheduler.step(Come("load", "m", "m", "a", 1), 0.0)
+    assert scheduler.step(Ready("m", 1), 0.0) == [Grant("load", "m")]
+    [refused] = scheduler.step(Come("late", "m", "m", "a", 1), 1.0) + scheduler.step(Tick(), 1.1)
+    assert isinstance(refused, Refuse)
+    assert isinstance(refused.error, DeadlineExceeded)
+    scheduler.step(Leave("load", ok=True), 2.0)
+    assert scheduler.step(Come("next", "m", "m", "a", 1), 2.0) == [Grant("next", "m")]

@@ -153,6 +153,20 @@ def test_a_load_that_was_never_seen_is_guessed_by_its_bytes() -> None:
     assert history.load_seconds("x", 5 * 500 * 2**20) == 1.5
 
 
+def test_small_requests_do_not_make_a_model_look_quick() -> None:
+    history = History()
+    history.served("m", 10.0, 1000)
+    for _ in range(20):
+        history.served("m", 0.0005, 1)  # a load of what is loaded, a count of tokens
+    assert history.pace("m") == pytest.approx(0.01, rel=0.2)
+
+
+def test_of_models_at_work_one_that_is_kept_for_ever_goes_last() -> None:
+    pinned, other = resident("kept", 50, 1.0, idle=False, kept=True), resident("b", 50, 2.0, idle=False)
+    assert evicted(50, [pinned, other]) == {"b"}
+    assert evicted(90, [pinned, other]) == {"kept", "b"}
+
+
 def test_the_pace_is_a_running_mean_and_models_are_forgotten() -> None:
     history = History()
     assert history.pace("x") is None

@@ -2,7 +2,8 @@
 
 The model whose oldest request waits longest has the first claim. If it does not fit, idle models go:
 of all sets of them that make enough room the one that is worth least, models kept for ever only where
-nothing else does. If the idle are not enough, busy ones go, too, the longest resident first. A busy
+nothing else does. If the idle are not enough, busy ones go, too, the longest resident first, those kept
+for ever last. A busy
 model *yields*: it still serves what was in line before the claimant's oldest request plus a patience,
 then nothing more, so that steady load on one model cannot starve another. Whoever comes after the
 claimant may load beside it but not into the room it claims. Where models turn out to take more than there
@@ -122,7 +123,7 @@ def _victims(claim: Claim, candidates: Sequence[Resident], room: Room) -> list[R
         if not _freed(room, others).fits(claim.memory, claim.device):
             return None
         idle.sort(key=lambda r: (r.loss, r.last_used))
-        busy = sorted((r for r in others if not r.idle), key=lambda r: r.since)
+        busy = sorted((r for r in others if not r.idle), key=lambda r: (r.kept, r.since))
         chosen = _thinned(claim, [*idle, *busy], room)
     return own + chosen
 

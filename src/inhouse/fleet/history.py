@@ -23,12 +23,14 @@ MOST: Final = 512
 @dataclass(slots=True)
 class Past:
     """``heat``: uses, each halved every ``HALF`` seconds, as of ``at``. ``load_seconds`` is the last load's,
-    ``pace`` the running mean of seconds that one token of work takes in one slot; None unknown."""
+    ``pace`` the running mean of seconds that one token of work takes in one slot; None unknown. ``work``: the
+    running mean of tokens in a request, by which a small one counts little for the pace."""
 
     heat: float = 0.0
     at: float = 0.0
     load_seconds: float | None = None
     pace: float | None = None
+    work: float = 0.0
 
 
 class History:
@@ -47,9 +49,12 @@ class History:
 
     def served(self, key: Key, seconds: float, work: float) -> None:
         """A request of ``work`` tokens held its slots for so long."""
-        past = self._write(key)
-        sample = seconds / max(1.0, work)
-        past.pace = sample if past.pace is None else past.pace + WEIGHT * (sample - past.pace)
+        past, work = self._write(key), max(1.0, work)
+        if past.pace is None:
+            past.pace, past.work = seconds / work, work
+        before = past.pace * past.work
+        past.work += WEIGHT * (work - past.work)
+        past.pace = (before + WEIGHT * (seconds - before)) / past.work
 
     def pace(self, key: Key) -> float | None:
         """Seconds a token of work takes in one slot; None before the first request."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 from .alarms import Alarms
 from .fairness import Waiting
 from .messages import Arrive, Ticket
 from .model import Model, Running
+
+SHORTEST: Final = 0.001
+"""Seconds that everybody may wait, so that who finds a slot free is not late for it."""
 
 
 class Places:
@@ -46,7 +50,7 @@ class Places:
         )
         model.queue.push(item)
         self._places[item.ticket] = (model, item)
-        self._alarms.set(item.ticket, min(event.deadline, now + self._timeout))
+        self._alarms.set(item.ticket, min(event.deadline, now + max(SHORTEST, self._timeout)))
 
     def next_alarm(self) -> float:
         """When the next one in line runs out of time."""
