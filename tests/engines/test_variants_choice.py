@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from inhouse.core.models import Card, Footprint, ModelName, Tuning
 from inhouse.core.requests import LoadOptions
 from inhouse.engines.engines import Engines
 from inhouse.engines.recipe import Room
+from inhouse.engines.variants import probe
 from inhouse.engines.variants import shelf as shelves
 from inhouse.engines.variants.choice import Candidate, meant, ranked
 from inhouse.engines.variants.compile import cpu_of
@@ -227,6 +229,21 @@ def test_a_choice_that_is_gone_is_told(tmp_path: Path) -> None:
     there.refresh()
     assert there.default.name == "llama.cpp (wheel)"
     assert "was chosen, is not installed" in launch(there).notices[0]
+
+
+@posix
+def test_what_the_machine_could_not_do_just_now_is_not_remembered_of_a_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = executable(tmp_path / "llama-server", script(version="77"))
+
+    def full(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(probe.subprocess, "run", full)
+        assert "just now" in probe.server(program, ENV, gpu=False).why
+    assert probe.server(program, ENV, gpu=False) == probe.Seen("77")
 
 
 # -- after a failed load ---------------------------------------------------------------------------

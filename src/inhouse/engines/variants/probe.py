@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -20,6 +21,9 @@ TIMEOUT: Final = 20.0
 """Seconds; the first start of a CUDA program may take ten."""
 
 _CPU_TYPE: Final = 0  # GGML_BACKEND_DEVICE_TYPE_CPU
+_PASSING: Final = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETXTBSY})
+"""No process, descriptor or memory, or a file that a child being forked still holds: next time it works."""
+
 _DEVICE = re.compile(r"^\s+(\w+): (.+?) \(\d+ MiB, \d+ MiB free\)\s*$", re.MULTILINE)
 
 
@@ -34,12 +38,20 @@ class Seen:
 
 def server(program: Path, environ: Mapping[str, str], *, gpu: bool) -> Seen:
     """Ask a llama-server. ``gpu``: without a device it cannot work. Blocking."""
-    return _asked(("server", str(program)), _state(program), _key(environ), gpu)
+    return _now(("server", str(program)), _state(program), _key(environ), gpu)
 
 
 def package(folder: Path, library: Path, environ: Mapping[str, str], *, gpu: bool) -> Seen:
     """Ask an xllamacpp that lies in ``folder``, ``library`` being its largest file. Blocking."""
-    return _asked(("package", str(folder)), _state(library), _key(environ), gpu)
+    return _now(("package", str(folder)), _state(library), _key(environ), gpu)
+
+
+def _now(what: tuple[str, str], state: tuple[int, int], env: tuple[tuple[str, str], ...], gpu: bool) -> Seen:
+    """What is known of a build; what the machine could not do just now is not remembered of it."""
+    try:
+        return _asked(what, state, env, gpu)
+    except OSError as error:
+        return Seen(why=f"the machine could not start it just now ({error.strerror})")
 
 
 def importing(folder: str, environ: Mapping[str, str]) -> dict[str, str]:
@@ -96,7 +108,7 @@ def _package(folder: str, env: dict[str, str]) -> Seen:
 
 
 def _run(command: Sequence[str], env: Mapping[str, str]) -> tuple[int | None, str]:
-    """Exit code (None: it hung) and all it printed."""
+    """Exit code (None: it hung) and all it printed. Raises OSError for what will pass."""
     try:
         done = subprocess.run(
             command,
@@ -110,6 +122,8 @@ def _run(command: Sequence[str], env: Mapping[str, str]) -> tuple[int | None, st
     except subprocess.TimeoutExpired:
         return None, ""
     except OSError as error:
+        if error.errno in _PASSING:
+            raise
         return 126, str(error)
     return done.returncode, (done.stderr + done.stdout).decode("utf-8", "replace")
 
