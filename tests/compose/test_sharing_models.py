@@ -62,6 +62,17 @@ def models(told: list[Record]) -> sharing.Sharing:
     return sharing.Sharing(Known(card("base"), card("one", "1")), keep_alive=5.0, tell=told.append)  # type: ignore[arg-type]
 
 
+def test_a_model_that_has_an_engine_by_its_name_shares_no_worker(told):
+    base, mine, one = card("base"), card("mine"), card("one", "1")
+    known: Any = Known(base, mine, one)
+    apart = sharing.Sharing(known, keep_alive=5.0, tell=told.append, apart=lambda found: found == mine)
+    assert ask(apart, "mine")[1] is mine
+    assert apart.host(mine) is mine
+    assert ask(apart, "one")[1].name == base.name
+    named = sharing.Sharing(known, keep_alive=5.0, tell=told.append, apart=lambda found: found == base)
+    assert ask(named, "one")[1].name != base.name, "its requests are not for the engine of another"
+
+
 def test_a_request_keeps_its_model_and_goes_to_the_worker_of_the_family(models, told):
     request, host = ask(models, "one")
     assert request.target == card("one", "1")

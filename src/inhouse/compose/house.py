@@ -113,7 +113,8 @@ class House:
         self.builds = Builds(config, self.engines, self.fleet, versus, self.journal.write)
         fetch = config.fetch
         self.attachments = Attachments(hosts=fetch.hosts, size=fetch.size, timeout=fetch.timeout)
-        self.sharing = Sharing(self.catalog, keep_alive=fleet.keep_alive, tell=self.journal.write)
+        tell, apart = self.journal.write, self.engines.claimed
+        self.sharing = Sharing(self.catalog, keep_alive=fleet.keep_alive, tell=tell, apart=apart)
         self.planning = Planning(
             config,
             rooms=(self.store, self.catalog, self.engines),

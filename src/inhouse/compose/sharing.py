@@ -18,14 +18,21 @@ FRESH: Final = 2.0
 
 
 class Sharing:
-    """``keep_alive``: see ``catalog.dress``. ``tell`` hears when a worker does not do any more."""
+    """``keep_alive``: see ``catalog.dress``. ``tell`` hears when a worker does not do any more. ``apart``
+    says of which models the engine goes by the model's own name: they share with none."""
 
     def __init__(
-        self, known: catalog.Catalog, *, keep_alive: float, tell: Callable[[Record], None] = lambda _: None
+        self,
+        known: catalog.Catalog,
+        *,
+        keep_alive: float,
+        tell: Callable[[Record], None] = lambda _: None,
+        apart: Callable[[Card], bool] = lambda _: False,
     ) -> None:
         self._catalog = known
         self._keep_alive = keep_alive
         self._tell = tell
+        self._apart = apart
         self._hosts: dict[str, tuple[str, ...]] = {}
         self._cards: list[Card] = []
         self._seen = -FRESH
@@ -40,7 +47,7 @@ class Sharing:
     def route(self, request: Request, card: Card) -> router.Route:
         """Where the request runs: on the worker that its model shares with others."""
         wanted = {digest for digest, _ in request.adapters}
-        host = adapters.target(request, card, self._known(wanted))
+        host = card if self._apart(card) else adapters.target(request, card, self._known(wanted))
         if host is not card or not card.of_role("adapter"):
             self._note(host)
         return router.route(request, host)
@@ -57,12 +64,13 @@ class Sharing:
 
     def host(self, card: Card) -> Card:
         """What a loaded worker of ``card`` goes by in the fleet."""
-        return adapters.host(card, self._known(set()))
+        return card if self._apart(card) else adapters.host(card, self._known(set()))
 
     def _known(self, wanted: set[str]) -> list[Card]:
         """The store's models; read again now and then, and when an adapter is asked for that is new."""
         now = time.monotonic()
         there = {file.digest for card in self._cards for file in card.of_role("adapter")}
         if now - self._seen > FRESH or not wanted <= there:
-            self._cards, self._seen = self._catalog.cards(), now
+            self._cards = [card for card in self._catalog.cards() if not self._apart(card)]
+            self._seen = now
         return self._cards

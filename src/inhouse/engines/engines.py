@@ -129,7 +129,7 @@ class Engines:
         """
         wanted = card.tuning.engine
         for other in self.others:
-            if other.name == wanted or (wanted in AUTO and other.claims(card)):
+            if other.name == wanted or self.claimed(card, by=other):
                 return self._other(other)
         if wanted not in AUTO and self._settings.kind != "fake":
             return self._named(wanted)
@@ -140,6 +140,11 @@ class Engines:
             if other.find(self._settings, self._state, self._environ).ok:
                 return self._other(other)
         return self._other(able[0]) if able else self.default
+
+    def claimed(self, card: Card, *, by: registry.Other | None = None) -> bool:
+        """Whether the configuration gives ``card`` an engine (this one) by its name."""
+        others = self.others if by is None else (by,)
+        return card.tuning.engine in AUTO and any(other.claims(card) for other in others)
 
     def _other(self, other: registry.Other) -> Recipe:
         if other.name not in self._others:
