@@ -587,3 +587,17 @@ def test_late_news_about_a_worker_is_ignored() -> None:
     model = house.scheduler.model("a")
     assert model is not None
     assert model.state is State.STOPPING
+
+
+def test_who_asks_with_other_options_each_time_is_held_back_by_failed_loads_too() -> None:
+    house = House()
+    for number in range(6):
+        key = f"m{number}"
+        assert house.arrive(number, key, group="m") == [Start(key)]
+        assert isinstance(refusal(house(LoadFailed(key, LoadError("broken")))).error, LoadError)
+    assert isinstance(refusal(house.arrive(6, "m6", group="m")).error, CrashLoop)
+    assert house.arrive(7, "other") == [Start("other")]
+    assert house.arrive(8, "m8", group="m", after=1.1) == [Start("m8")]
+    house(Ready("m8", 1))
+    house(LoadFailed("other", LoadError("broken")))
+    assert house.arrive(9, "m9", group="m") == []  # it waits for the one that is loaded to go

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..core.errors import InhouseError, QueueFull
-from .backoff import Backoff
+from .backoff import Backoff, Whole
 from .fairness import Waiting, crowded_out
 from .history import History
 from .limits import Limits, expected_wait, key_full, queue_full, work_in_line
 from .memory import never_fits
 from .messages import Arrive, Key
-from .model import Model
+from .model import Model, State
 
 
 class Admission:
@@ -32,12 +32,15 @@ class Admission:
         """None lets it in; an error refuses it; a Waiting is to be refused in its place."""
         if (loop := self._backoff.refusal(event.key, now)) is not None:
             return loop
+        model = self._models.get(event.key)
+        absent = model is None or model.state is State.ABSENT
+        if absent and (loop := self._backoff.refusal(Whole(event.group), now)) is not None:
+            return loop
         limits = self._limits
         if limits.memory and event.least > limits.memory:
             return never_fits(event.least, limits.memory)
         if limits.device and event.device > limits.device:
             return never_fits(event.device, limits.device, "GPU memory")
-        model = self._models.get(event.key)
         if model is not None and model.serves_at_once(event.weight, limits.model_concurrency):
             return None
         if limits.key_queue and self._in_line(event.tenant) >= limits.key_queue:

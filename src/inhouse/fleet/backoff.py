@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 
 from ..core.errors import CrashLoop, InhouseError
 from .messages import Key
 
 THRESHOLD = 3  # failures in a row before the first pause
+WHATEVER = 6  # loads in a row that failed with whatever options before the first pause of the whole model
 BASE = 1.0  # seconds of the first pause; each further failure doubles it
 CAP = 60.0
 FORGET = 600.0  # seconds after which an old failure counts no more
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """The key for all variants of one group: who asks with other options each time is held back, too."""
+
+    group: Hashable
 
 
 @dataclass(slots=True)
@@ -32,7 +41,8 @@ class Backoff:
             del self._records[old]
         record = self._records.get(key)
         failures = record.failures + 1 if record else 1
-        pause = min(CAP, BASE * 2.0 ** min(failures - THRESHOLD, 10)) if failures >= THRESHOLD else 0.0
+        beyond = failures - (WHATEVER if isinstance(key, Whole) else THRESHOLD)
+        pause = min(CAP, BASE * 2.0 ** min(beyond, 10)) if beyond >= 0 else 0.0
         self._records[key] = _Record(failures, now + pause, error)
 
     def succeeded(self, key: Key) -> None:

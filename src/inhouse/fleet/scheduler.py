@@ -15,7 +15,7 @@ import math
 from ..core.errors import InhouseError
 from . import messages as m
 from .admission import Admission
-from .backoff import Backoff
+from .backoff import Backoff, Whole
 from .eviction import Plan
 from .history import History
 from .limits import Limits, draining, expected_wait, past_deadline, waited_too_long, work_in_line
@@ -157,6 +157,7 @@ class Scheduler:
         if model is None or model.state is not State.LOADING:
             return
         self._history.loaded(key, now - model.since)
+        self._backoff.succeeded(Whole(model.group))
         model.state, model.slots = State.READY, max(1, slots)
         model.since = model.last_used = now
 
@@ -166,6 +167,7 @@ class Scheduler:
             self._gone(key)
             return
         self._backoff.failed(key, error, now)
+        self._backoff.failed(Whole(model.group), error, now)
         self._gone(key)
         self._refuse_waiting(model, error)
 
