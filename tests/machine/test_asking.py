@@ -9,6 +9,7 @@ import stat
 import sys
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,26 @@ def dead(state: Path) -> bool:
 
 def python(code: str, timeout: float = 30.0) -> Answer:
     return ask(sys.executable, "-c", code, timeout=timeout)
+
+
+def test_a_small_file_takes_little_memory_to_read(tmp_path: Path):
+    path = tmp_path / "told"
+    path.write_text("42\n")
+    asking.read(path)
+    tracemalloc.start()
+    try:
+        assert asking.read(path) == "42\n"
+        assert tracemalloc.get_traced_memory()[1] < 4 * asking.PIECE
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_is_read_whole_up_to_a_ceiling(tmp_path: Path):
+    path = tmp_path / "told"
+    path.write_bytes(b"x" * (3 * asking.PIECE + 5))
+    assert len(asking.read(path)) == 3 * asking.PIECE + 5
+    path.write_bytes(b"x" * (asking.FILE_CEILING + 5))
+    assert len(asking.read(path)) == asking.FILE_CEILING
 
 
 def test_a_program_that_is_not_there_says_nothing_and_that_is_no_trouble():

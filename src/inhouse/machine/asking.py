@@ -16,6 +16,7 @@ from typing import Final
 
 PROBE_TIMEOUT: Final = 5.0
 FILE_CEILING: Final = 2**20
+PIECE: Final = 2**14
 ANSWER_CEILING: Final = 2**22
 NATIVES: Final = Path(__file__).with_name("natives")
 KEPT: Final = (
@@ -53,11 +54,15 @@ class Answer:
 
 def read(path: Path) -> str:
     """A small file of /proc or /sys, "" when it cannot be read."""
+    text = b""
     try:
-        with path.open("rb") as file:
-            return file.read(FILE_CEILING).decode("utf-8", "replace")
+        with path.open("rb", buffering=0) as file:
+            # In pieces: for a read of so many bytes so much memory is taken first, and this is asked often.
+            while len(text) < FILE_CEILING and (piece := file.read(min(PIECE, FILE_CEILING - len(text)))):
+                text += piece
     except OSError:
         return ""
+    return text.decode("utf-8", "replace")
 
 
 def number(text: str) -> int:
