@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import platform
@@ -13,8 +14,9 @@ from typing import Any
 
 import pytest
 
+from inhouse.engines.variants.catalogue import named
 from support.fileserver import FileServer
-from support.llama_builds import script, tarball
+from support.llama_builds import executable, script, tarball
 from support.models import SMALL, model_home
 from support.running import Answer, Server, serving, until
 
@@ -144,6 +146,32 @@ def test_a_server_killed_while_it_installs_starts_without_the_half(place: tuple[
     server.start()
     assert set(builds(server)) == {"path", "wheel"}
     assert not half.exists()
+
+
+def test_a_client_that_leaves_a_silent_job_ends_it(tmp_path: Path) -> None:
+    """Nothing is printed for minutes while a large file is compiled; Ctrl-C must end it all the same."""
+    tools, pids = tmp_path / "tools", tmp_path / "pids"
+    cmake = (
+        f"#!/bin/sh\n[ $1 = --build ] && {{ echo $$ > {pids}; echo '[1/9] x'; exec sleep 100; }}; exit 0\n"
+    )
+    executable(tools / "cmake", cmake.encode())
+    executable(tools / "c++", b"#!/bin/sh\n")
+    source = tmp_path / "src.tar.gz"
+    within = named("native").files[0].within
+    digest = tarball(source, {f"{within}/CMakeLists.txt": b"project(x)"})
+    env = {"PATH": f"{tools}:/usr/bin:/bin", "INHOUSE_KEEPALIVE_INTERVAL": "0.2"}
+    with serving(tmp_path / "home", **env) as server:
+        line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        body = json.dumps({"name": "native", "files": [str(source)], "sha256": [digest]})
+        line.request("POST", "/api/engines/build", body, ours(server) | {"content-type": "application/json"})
+        answer = line.getresponse()
+        while b"compiling" not in answer.readline():
+            pass
+        pid = int(pids.read_text())
+        answer.close()
+        line.close()
+        until(lambda: not Path(f"/proc/{pid}").exists())
+        until(lambda: not list((server.home / "engines").glob(".new-*")))
 
 
 @pytest.mark.model

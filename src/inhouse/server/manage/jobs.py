@@ -29,17 +29,21 @@ class Progress:
         self._lines = ollama.PullEncoder(stream=stream)
         self.streaming = stream
         self.media_type = self._lines.media_type
+        self._last = b""
 
     def feed(self, event: PullEvent) -> bytes:
         sizes = {"total": event.total, "completed": event.completed} if event.total else {}
         line = self._lines.feed(event.status, event.digest or None, result=event.result, **sizes)
-        return line or (self._lines.finish() if event.status == "success" else b"")
+        line = line or (self._lines.finish() if event.status == "success" else b"")
+        self._last = line if event.status != "success" else b""
+        return line
 
     def fail(self, error: InhouseError) -> bytes:
         return self._lines.fail(error)
 
     def keepalive(self) -> bytes:
-        return b""
+        """The last step once more: only a write can tell that the client of a silent job has left."""
+        return self._last
 
 
 @dataclass(frozen=True, slots=True)
