@@ -44,8 +44,11 @@ def test_all_are_served_by_rank_and_each_tenant_in_order(newcomers, later):
     now += later
     order = drained(queue, now)
     assert sorted(item.ticket for item in order) == list(range(len(newcomers)))
-    ranks = [rank(item, now) for item in order]
-    assert ranks == sorted(ranks, reverse=True)
+    rounds = [min(0, rank(item, now)) for item in order]
+    assert rounds == sorted(rounds, reverse=True)
+    for tenant in "xyz":
+        ranks = [rank(item, now) for item in order if item.tenant == tenant]
+        assert ranks == sorted(ranks, reverse=True)
     for tenant, level in itertools.product("xyz", (-1, 0, 1)):
         mine = [item.since for item in order if item.tenant == tenant and rank(item, now) == level]
         assert mine == sorted(mine)
@@ -127,17 +130,42 @@ def test_the_urgent_overtake_those_in_line_but_not_those_that_run():
     assert order == [running, urgent, plain, low]
 
 
-def test_a_stream_of_urgent_requests_delays_a_patient_one_by_a_bounded_time():
-    for priority, steps in ((-1, 2), (0, 1)):
-        house = House()
+def test_a_stream_of_urgent_requests_delays_what_gives_way_by_a_bounded_time():
+    house = House()
+    house.arrive("busy", 1)
+    patient = house.arrive("patient", -1)
+    while patient not in house.running:
+        assert house.now < RISE + 3, "starved"
         house.arrive("busy", 1)
-        patient = house.arrive("patient", priority)
-        while patient not in house.running:
-            assert house.now < steps * RISE + 2, "starved"
-            house.arrive("busy", 1)
-            house.now += 1.0
-            house.leave(house.running[0])
-        assert house.now >= steps * RISE
+        house.now += 1.0
+        house.leave(house.running[0])
+    assert house.now >= RISE
+
+
+def test_a_stream_of_urgent_requests_delays_another_tenants_usual_one_by_two_turns():
+    house = House()
+    for _ in range(20):
+        house.arrive("busy", 1)
+    usual = house.arrive("other", 0)
+    for turn in range(3):
+        if usual in house.running:
+            break
+        assert turn < 2, "an urgent flood took a third turn"
+        house.arrive("busy", 1)
+        house.leave(house.running[0])
+    assert usual in house.running
+
+
+def test_a_tenants_own_urgent_requests_go_before_its_others_for_a_bounded_time():
+    house = House()
+    house.arrive("one", 1)
+    usual = house.arrive("one", 0)
+    while usual not in house.running:
+        assert house.now < RISE + 2, "starved"
+        house.arrive("one", 1)
+        house.now += 1.0
+        house.leave(house.running[0])
+    assert house.now >= RISE
 
 
 def test_a_patient_request_for_all_slots_is_served_too():

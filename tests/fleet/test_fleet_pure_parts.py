@@ -132,7 +132,15 @@ def test_a_full_house_refuses_the_least_urgent_first() -> None:
     assert crowded_out([queue], "x", -1) is None
     queue.remove(waiting(3, "y", 3.0, -1))
     assert crowded_out([queue], "new", -1) is None
-    out = crowded_out([queue], "x", 1)
+    assert crowded_out([queue], "x", 1) is None
+    out = crowded_out([queue], "new", 1)
+    assert out is not None
+    assert out.ticket == 2
+
+
+def test_calling_oneself_urgent_keeps_no_place_in_a_full_house() -> None:
+    queue = filled(waiting(1, "x", 1.0, 1), waiting(2, "x", 2.0, 1))
+    out = crowded_out([queue], "new", 0)
     assert out is not None
     assert out.ticket == 2
 

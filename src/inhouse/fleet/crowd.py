@@ -25,8 +25,14 @@ class Waiting:
     deadline: float = math.inf
 
 
+def _class(item: Waiting) -> int:
+    """Its priority, but that nobody keeps a place by calling himself urgent."""
+    return min(0, item.priority)
+
+
 class Crowd:
-    """Everyone in one line. No call takes longer the more they are; ``counts`` does, the more tenants."""
+    """Everyone in one line, by priorities up to 0. No call takes longer the more they are; ``counts`` does,
+    the more tenants."""
 
     def __init__(self) -> None:
         self._members: dict[int, dict[str, dict[Ticket, Waiting]]] = {}
@@ -35,18 +41,18 @@ class Crowd:
 
     def add(self, item: Waiting) -> None:
         """One more, who came after all the others."""
-        self._members.setdefault(item.priority, {}).setdefault(item.tenant, {})[item.ticket] = item
+        self._members.setdefault(_class(item), {}).setdefault(item.tenant, {})[item.ticket] = item
         self._work[item.tenant] += item.work
         self._total += item.work
 
     def remove(self, item: Waiting) -> None:
         """One less."""
-        tenants = self._members[item.priority]
+        tenants = self._members[_class(item)]
         del tenants[item.tenant][item.ticket]
         if not tenants[item.tenant]:
             del tenants[item.tenant]
         if not tenants:
-            del self._members[item.priority]
+            del self._members[_class(item)]
         self._total -= item.work
         self._work[item.tenant] -= item.work
         if not self._work[item.tenant]:

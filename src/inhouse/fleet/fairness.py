@@ -1,8 +1,9 @@
-"""Who is next inside one model: the urgent first, then tenants by what they had, each in order. Pure.
+"""Who is next inside one model: tenants by what they had, of each the urgent first. Pure.
 
-Requests of one rank stand in one lane, and a higher lane is served first. Who waits rises by a rank
-every ``RISE`` seconds, up to the highest, so nobody waits for ever behind those who are more urgent.
-Inside a lane tenants take turns by their accounts (deficit round robin over tokens of work).
+Tenants take turns by their accounts (deficit round robin over tokens of work). Requests of one rank stand
+in one lane; what a tenant calls urgent goes before its own others, and before other tenants' only in the
+order of one round: anybody may say so, hence it can buy no turn. What gives way (the lowest rank) is
+served when nothing else waits. Who waits rises by a rank every ``RISE`` seconds, up to the highest.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ from .crowd import Crowd, Waiting
 from .messages import Ticket
 
 LOWEST: Final = -1
+USUAL: Final = 0
 HIGHEST: Final = 1
 RISE: Final = 30.0
+
+_TURNS: Final = ((HIGHEST, USUAL), (LOWEST,))
+"""Ranks that share one round of turns, the first round before the second."""
 
 
 class Lane:
@@ -102,13 +107,24 @@ class FairQueue:
     ) -> Waiting | None:
         """The next one to serve among those in line since ``until`` or earlier, of no ``blocked`` tenant."""
         self._rise(now)
-        for lane in self._lanes.values():
-            heads = (
-                first.tenant for first in lane.heads() if first.since <= until and first.tenant not in blocked
-            )
-            if (tenant := self.accounts.next(heads)) is not None:
-                return lane.first(tenant)
+        for ranks in _TURNS:
+            where: dict[str, Lane] = {}
+            tenants = self._heads([self._lanes[rank] for rank in ranks], where, until, blocked)
+            if (tenant := self.accounts.next(tenants)) is not None:
+                return where[tenant].first(tenant)
         return None
+
+    @staticmethod
+    def _heads(
+        lanes: list[Lane], where: dict[str, Lane], until: float, blocked: Collection[str]
+    ) -> Iterator[str]:
+        """Tenants in the order of their turns; ``where`` then tells the highest lane of each."""
+        for lane in lanes:
+            for first in lane.heads():
+                tenant = first.tenant
+                if first.since <= until and tenant not in blocked and tenant not in where:
+                    where[tenant] = lane
+                    yield tenant
 
     def serve(self, item: Waiting) -> None:
         """Take out the head; its tenant is charged and goes to the end of its round."""
@@ -149,10 +165,11 @@ class FairQueue:
 def crowded_out(queues: Iterable[FairQueue], tenant: str, priority: int) -> Waiting | None:
     """Whom to refuse so that a newcomer of ``tenant`` finds room in a full house; None: itself.
 
-    Only those of the lowest priority are looked at, however long they wait. The newest request of the
-    tenant with the most of them goes if the newcomer is more urgent; among equals only if that tenant
-    would still have at least as many as the newcomer's.
+    Only those of the lowest priority are looked at, however long they wait; urgent ones count as usual
+    here. The newest request of the tenant with the most of them goes if the newcomer does not give way as
+    they do; among equals only if that tenant would still have at least as many as the newcomer's.
     """
+    priority = min(USUAL, priority)
     crowds = [queue.crowd for queue in queues]
     lowest = min((one.lowest for one in crowds if one.lowest is not None), default=priority + 1)
     if lowest > priority:

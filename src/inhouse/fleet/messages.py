@@ -24,7 +24,7 @@ class Arrive:
     """A request wants ``weight`` slots of ``key``, whose worker would need ``memory`` bytes.
 
     ``keep_alive`` None leaves the model's as it is; ``inf`` keeps it for ever, 0 stops it once idle.
-    Of those in line the ones of higher ``priority`` (1, 0, -1) are served first; who waits rises.
+    ``priority`` orders the requests of one tenant (1, 0, -1); -1 gives way to everybody. Who waits rises.
     ``work`` is the estimated effort in tokens, ``deadline`` when the answer is of no use any more.
     ``device``: bytes needed on GPUs, beside ``memory``. ``planned``: bytes that were planned where ``memory``
     was measured; a model whose plan fits is not refused for what it took beyond it, but loads alone.
