@@ -53,7 +53,11 @@ def test_what_another_build_would_fail_at_too_is_not(text: str) -> None:
 
 @pytest.mark.parametrize(
     "written",
-    ["Illegal instruction", "x\nIllegal instruction", "x\nerror while loading shared libraries: libfoo.so: x"],
+    [
+        "Illegal instruction",
+        "x\nIllegal instruction",
+        "x\nerror while loading shared libraries: libfoo.so: x",
+    ],
 )
 def test_what_is_written_in_a_model_does_not_speak_against_a_build(written: str) -> None:
     ended = "The model could not be loaded: its process ended with exit code 1."
