@@ -17,7 +17,10 @@ log = logging.getLogger("inhouse.server")
 
 async def preload(runtime: Runtime, journal: Journal, names: Iterable[str]) -> None:
     """Load every one of ``names``; what fails is logged and written down, and the others load."""
-    await asyncio.gather(*(_load(runtime, journal, name, number) for number, name in enumerate(names, 1)))
+    loads = (_load(runtime, journal, name, number) for number, name in enumerate(names, 1))
+    for error in await asyncio.gather(*loads, return_exceptions=True):
+        if isinstance(error, Exception):
+            log.error("loading at the start failed", exc_info=error)
 
 
 async def _load(runtime: Runtime, journal: Journal, name: str, number: int) -> None:

@@ -22,6 +22,7 @@ from .. import answers
 from ..answers import Receive, Scope, Send
 from .jobs import Begun, Work
 from .models import answered
+from .places import for_asker
 
 if TYPE_CHECKING:
     from .services import Services
@@ -60,7 +61,7 @@ def _ours(trusted: bool) -> None:
 
 
 async def listed(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
-    await answers.json(scope, send, await services.builds.listed())
+    await answers.json(scope, send, for_asker(services, scope, await services.builds.listed()))
 
 
 def _install(services: Services, body: bytes, trusted: bool) -> Begun:

@@ -12,6 +12,7 @@ from ...dialects import ollama
 from ...machine import Measure
 from ..answers import Receive, Scope, Send
 from .models import answered
+from .places import for_asker
 
 if TYPE_CHECKING:
     from .services import Services
@@ -22,14 +23,15 @@ def _quiet(services: Services) -> bool:
     return not any(one.busy for one in services.fleet.loaded())
 
 
-async def _told(services: Services, measure: Measure) -> bytes:
-    return msgspec.json.encode(await asyncio.to_thread(services.machine, measure))
+async def _told(services: Services, scope: Scope, measure: Measure) -> bytes:
+    report = await asyncio.to_thread(services.machine, measure)
+    return msgspec.json.encode(for_asker(services, scope, report))
 
 
 async def machine(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
     """Everything known; the memory's speed is measured the first time, if it is quiet."""
     measure: Measure = "once" if services.trusts(scope) and _quiet(services) else "no"
-    await answered(scope, send, _told(services, measure), ollama.render_error)
+    await answered(scope, send, _told(services, scope, measure), ollama.render_error)
 
 
 async def measure(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,6 +48,6 @@ async def measure(services: Services, scope: Scope, receive: Receive, send: Send
                 "A model works now: beside it the memory would seem slower than it is.",
                 hint="Try again when none is busy: inhouse ps",
             )
-        return await _told(services, "again")
+        return await _told(services, scope, "again")
 
     await answered(scope, send, work(), ollama.render_error)
