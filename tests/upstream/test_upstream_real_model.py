@@ -28,12 +28,13 @@ from inhouse.core.events import (
     ReasoningDelta,
     Started,
     TextDelta,
+    Tokens,
     ToolCallDelta,
     Vector,
 )
 from inhouse.core.messages import Format, Message, Sampling, Text, Tool, ToolCall, ToolChoice, ToolResult
 from inhouse.core.models import Card, ModelName
-from inhouse.core.requests import Chat, Complete, Embed, LoadOptions, Request
+from inhouse.core.requests import Chat, Complete, Embed, LoadOptions, Request, Tokenize
 from inhouse.engines.llamacpp import LlamaCpp, wheel
 from inhouse.engines.recipe import Room
 from inhouse.prepare import Prepare
@@ -385,7 +386,8 @@ async def test_a_character_is_never_torn(smol: WorkerEngine) -> None:
 
 
 async def test_prompts_around_the_length_of_the_context(smol: WorkerEngine) -> None:
-    word = (await smol._link.tokenize(" alpha", special=False))[0]
+    asked = Tokenize(model="m", text=" alpha", special=False)
+    [word] = [event.ids[0] for event in await collect(smol, asked) if isinstance(event, Tokens)]
     for length, reason in ((1023, "length"), (1024, "length")):
         request = Complete(model="m", prompts=((word,) * length,), sampling=Sampling(max_tokens=1))
         events = await collect(smol, request)
