@@ -86,6 +86,7 @@ def test_alone_nothing_is_said_to_disturb(server: Server) -> None:
     ("body", "status"),
     [
         ({"model": "nobody"}, 404),
+        ({"against": "no-such-build"}, 404),
         ({"against": "https://example.com"}, 400),
         ({"against": "http://example.com:80"}, 400),
         ({"against": "http://127.0.0.1:1/else"}, 400),

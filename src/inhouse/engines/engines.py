@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .. import machine as hardware
 from ..core.engine import Launch
-from ..core.errors import InhouseError, LoadFailed
+from ..core.errors import InhouseError, LoadFailed, NotFound
 from ..core.journal import Record
 from ..core.models import Card
 from ..core.requests import LoadOptions
@@ -211,12 +211,12 @@ class Engines:
         return sorted(found, key=lambda one: bool(one.why))
 
     def variant(self, key: str) -> Variant:
-        """The recipe of one usable build, whatever is chosen. Raises LoadFailed."""
+        """The recipe of one usable build, whatever is chosen. Raises NotFound."""
         with self._lock:
             for one in self.candidates():
                 if one.key == key and not one.why:
                     return self._recipe(one)
-        raise LoadFailed(f"The build {key!r} cannot be used here.", hint="See: inhouse engine list")
+        raise NotFound(f"The build {key[:80]!r} cannot be used here.", hint="See: inhouse engine list")
 
     def available(self) -> list[Availability]:
         """Every engine with what is known of it, best first. May run binaries once; blocking."""
