@@ -55,7 +55,7 @@ class House:
             yield ChoiceEnd("length")
             yield Finished(Usage(100, 4), Timings(prefill=self.prefill[key], decode=1.0, total=3.0))
 
-        yield SimpleNamespace(engine=SimpleNamespace(run=run))
+        yield SimpleNamespace(run=run, launch=None)
 
     async def stop(self, card: Card) -> bool:
         self.stopped.append(card.tuning.engine)

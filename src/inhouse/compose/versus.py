@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
@@ -12,15 +11,14 @@ from typing import Any, Final
 
 from .. import measure
 from ..core.errors import Conflict, NotFound
-from ..core.events import Event
 from ..core.models import Card, ModelName
-from ..core.requests import Ask, LoadOptions, Request
 from ..engines.engines import Engines
 from ..engines.variants.choice import WHEEL, Candidate
 from ..engines.variants.figures import Figure
 from ..fleet import Fleet
 from ..measure import Figures, Plan, Subject
 from ..store import PullEvent
+from .measuring import Leased, copy_of
 
 ROUNDS: Final = 5
 PROMPT, ANSWER = 384, 48
@@ -44,7 +42,10 @@ class Versus:
         card = await asyncio.to_thread(self._model, model)
         found = await asyncio.to_thread(self._measurable, builds)
         cards = {one.key: _as(card, one.key) for one in found}
-        subjects = {key: Subject(self._runner(own), str(own.name)) for key, own in cards.items()}
+        subjects = {
+            key: Subject(Leased(self._fleet, own, "engine bench").run, str(own.name))
+            for key, own in cards.items()
+        }
         plan = Plan(PROMPT, ANSWER, rounds=rounds or ROUNDS)
         done: list[measure.Round] = []
         try:
@@ -89,15 +90,6 @@ class Versus:
             )
         return chosen
 
-    def _runner(self, card: Card) -> measure.Run:
-        async def run(request: Request) -> AsyncGenerator[Event, None]:
-            ask = Ask(load=LoadOptions(), tenant="engine bench", keep_alive=60.0)
-            async with self._fleet.lease(card, ask) as lease, aclosing(lease.engine.run(request)) as events:
-                async for event in events:
-                    yield event
-
-        return run
-
     def _keep(
         self,
         found: Sequence[Candidate],
@@ -135,13 +127,8 @@ def _ratio(done: Sequence[measure.Round], key: str, name: str) -> float:
 
 
 def _as(card: Card, key: str) -> Card:
-    """The same model as another one, which runs on one build: both can be loaded at once."""
-    digest = hashlib.sha256(f"{card.digest} {key}".encode()).hexdigest()
-    tag = f"{card.name.tag[:80]}.{key}"
-    tuning = dataclasses.replace(card.tuning, engine=key, slots=1, context_length=2048)
-    return dataclasses.replace(
-        card, digest=digest, name=dataclasses.replace(card.name, tag=tag), tuning=tuning
-    )
+    """The same model on one build, with a single short slot."""
+    return copy_of(card, key, dataclasses.replace(card.tuning, engine=key, slots=1, context_length=2048))
 
 
 __all__ = ["Versus"]

@@ -59,6 +59,13 @@ def torch_for_cpu() -> Sequence[Way]:
     return [[cpu], [cpu, "--extra-index-url", CPU_INDEX]]
 
 
+def for_pip(environ: Mapping[str, str]) -> dict[str, str]:
+    """What pip inherits: the scrubbed environment, with the user's own settings of pip and the network."""
+    env = scrubbed(environ) | {k: v for k, v in environ.items() if _KEPT.fullmatch(k)}
+    env.pop("PYTHONPATH", None)
+    return env
+
+
 def install(wanted: Environment, say: Say, stopped: Stopped, environ: Mapping[str, str]) -> None:
     """Make an environment. Blocking, for minutes.
 
@@ -71,9 +78,7 @@ def install(wanted: Environment, say: Say, stopped: Stopped, environ: Mapping[st
     say(f"About {wanted.download // 2**20} MiB to download, {wanted.unpacked // 2**20} MiB once unpacked.")
     aside = Path(tempfile.mkdtemp(prefix=f".new-{folder.name}-", dir=folder.parent))
     try:
-        env = scrubbed(environ) | {k: v for k, v in environ.items() if _KEPT.fullmatch(k)}
-        env.pop("PYTHONPATH", None)
-        work = _Work(wanted, env, say, stopped)
+        work = _Work(wanted, for_pip(environ), say, stopped)
         work.do([sys.executable, "-I", "-m", "venv", str(aside)], "Python's venv module failed")
         for ways in wanted.steps:
             work.first(ways, aside)
@@ -111,4 +116,4 @@ class _Work:
             )
 
 
-__all__ = ["CPU_INDEX", "TORCH", "Environment", "install", "python_of", "torch_for_cpu"]
+__all__ = ["CPU_INDEX", "TORCH", "Environment", "for_pip", "install", "python_of", "torch_for_cpu"]

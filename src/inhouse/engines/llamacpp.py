@@ -167,7 +167,7 @@ class LlamaCpp:
             self._settings.speculative,
             own=card.tuning.speculative,
             tuned=tuned.speculative,
-            draft=parts["draft"] or room.draft,
+            draft=parts["draft"],
             tokens=tuned.draft_tokens or parts["draft_tokens"],
         )
         if found.name != "native":

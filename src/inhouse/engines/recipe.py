@@ -35,15 +35,13 @@ class Tuned:
 @dataclass(frozen=True, slots=True)
 class Room:
     """What a worker may use: bytes of memory, physical cores, GPUs, and how it is best set up there.
-    ``prefixes`` is the folder for saved prompts, "" for none, ``draft`` the path of the weights of a small
-    model that may guess tokens for this one."""
+    ``prefixes`` is the folder for saved prompts, "" for none."""
 
     memory: int
     cores: int
     gpus: tuple[Gpu, ...] = ()
     tuned: Tuned = field(default_factory=Tuned)
     prefixes: str = ""
-    draft: str = ""
 
 
 @dataclass(frozen=True, slots=True)

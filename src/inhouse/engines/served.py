@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import shutil
 import socket
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from ..core.errors import OutOfMemory, Unsupported
 from ..core.models import Card
 from ..core.requests import LoadOptions
 from .child import scrubbed
-from .recipe import Room, Settings
+from .environments import python_of
+from .recipe import Availability, Room, Settings, check_engine
 
 CONTEXT: Final = 8192
 SMALLEST: Final = 1024
@@ -71,6 +74,60 @@ def new_key() -> str:
     return secrets.token_hex(32)
 
 
+def find(name: str, title: str, home: Path | None, environ: Mapping[str, str]) -> Availability:
+    """Whether the command ``name`` is in an environment under the home, or on PATH. Starts nothing: such
+    servers take many seconds to tell their version."""
+    own = python_of((home or Path()) / "engines" / name).with_name(name)
+    path = str(own) if own.is_file() else shutil.which(name, path=environ.get("PATH", "")) or ""
+    if path:
+        return Availability(name, True, path=path)
+    return Availability(
+        name,
+        False,
+        why=f"no {name} command is on PATH",
+        fix=f"Install {title} into a Python environment and put its bin folder on PATH (GPU machines).",
+    )
+
+
+class GpuRecipe:
+    """What recipes of such servers have in common; ``name`` is the command, ``title`` for people."""
+
+    name: str
+    title: str
+
+    def __init__(self, settings: Settings, home: Path, environ: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._home = home
+        self._environ = dict(environ)
+
+    @property
+    def build(self) -> str:
+        return self.name
+
+    def cards(self) -> tuple[Card, ...]:
+        """None: all models come from the store."""
+        return ()
+
+    def can(self, card: Card) -> bool:
+        """Safetensors models, but for reranking ones."""
+        return card.format == "safetensors" and "rerank" not in card.capabilities
+
+    def program(self, card: Card) -> str:
+        """The command's path. Raises BadRequest if the model wants another engine, Unsupported if it is
+        not installed."""
+        check_engine(card, self.name)
+        found = find(self.name, self.title, self._home, self._environ)
+        if not found.ok:
+            raise Unsupported(
+                f"The model asks for {self.title}, but {found.why}.", hint=found.fix, param="model"
+            )
+        return found.path
+
+    def parser(self, card: Card) -> str | None:
+        """The server's own name for how a model writes calls; None if it calls no tools there."""
+        return TOOL_PARSERS[self.name].get(card.family) if "tools" in card.capabilities else None
+
+
 @dataclass(frozen=True, slots=True)
 class GpuPlan:
     """``devices`` GPUs side by side, ``fraction`` of each one's memory; ``slots`` of ``context`` tokens.
@@ -122,4 +179,14 @@ def gpu_plan(card: Card, options: LoadOptions, settings: Settings, room: Room, n
     return GpuPlan(devices, fraction, context, slots, PROCESS, int(devices * fraction * smallest))
 
 
-__all__ = ["TOOL_FEATURES", "TOOL_PARSERS", "GpuPlan", "Server", "free_port", "gpu_plan", "new_key"]
+__all__ = [
+    "TOOL_FEATURES",
+    "TOOL_PARSERS",
+    "GpuPlan",
+    "GpuRecipe",
+    "Server",
+    "find",
+    "free_port",
+    "gpu_plan",
+    "new_key",
+]

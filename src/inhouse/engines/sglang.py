@@ -6,78 +6,46 @@ list. Source: docs.sglang.io, "Server Arguments" (``sglang serve``, ``--config``
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from ..core.engine import Launch
-from ..core.errors import BadRequest, Unsupported
+from ..core.errors import BadRequest
 from ..core.features import SGLANG
 from ..core.models import Card
 from ..core.requests import LoadOptions
-from .environments import python_of
-from .recipe import Availability, Room, Settings, check_engine
-from .served import TOOL_FEATURES, TOOL_PARSERS, GpuPlan, Server, free_port, gpu_plan, new_key
+from . import served
+from .recipe import Availability, Room, Settings
+from .served import TOOL_FEATURES, GpuPlan, GpuRecipe, Server, free_port, gpu_plan, new_key
 from .vllm import environment
 
 NAME: Final = "sglang"
+TITLE: Final = "SGLang"
 READY: Final = 900.0
 
 
-def program(home: Path, environ: Mapping[str, str]) -> str:
-    """The ``sglang`` command: in an environment under the home, or on PATH; "" if there is none."""
-    own = python_of(home / "engines" / NAME).with_name(NAME)
-    return str(own) if own.is_file() else shutil.which(NAME, path=environ.get("PATH", "")) or ""
-
-
 def find(settings: Settings, state: Path | None, environ: Mapping[str, str]) -> Availability:
-    """Whether its command is there. Starts nothing."""
-    path = program(state or Path(), environ)
-    if path:
-        return Availability(NAME, True, path=path)
-    return Availability(
-        NAME,
-        False,
-        why="no sglang command is on PATH",
-        fix="Install SGLang into a Python environment and put its bin folder on PATH (GPU machines).",
-    )
+    """As the registry asks for it."""
+    return served.find(NAME, TITLE, state, environ)
 
 
-class Sglang:
+class Sglang(GpuRecipe):
     """Recipe."""
 
     name = NAME
+    title = TITLE
     grammars = frozenset({"lark"})
     """It takes regexes and JSON Schemas; its own notation of grammars is none of ours."""
-
-    def __init__(self, settings: Settings, home: Path, environ: Mapping[str, str]) -> None:
-        self._settings = settings
-        self._home = home
-        self._environ = dict(environ)
-
-    @property
-    def build(self) -> str:
-        return NAME
-
-    def cards(self) -> tuple[Card, ...]:
-        """None: all models come from the store."""
-        return ()
-
-    def can(self, card: Card) -> bool:
-        return card.format == "safetensors" and "rerank" not in card.capabilities
 
     def launch(self, card: Card, options: LoadOptions, *, room: Room, address: str, secret: str) -> Launch:
         """How to start it; ``address`` and ``secret`` are its own. Raises BadRequest, Unsupported (not
         installed, no GPU), OutOfMemory."""
-        check_engine(card, self.name)
-        found = find(self._settings, self._home, self._environ)
-        if not found.ok:
-            raise Unsupported(f"The model asks for SGLang, but {found.why}.", hint=found.fix, param="model")
+        program = self.program(card)
         if not self.can(card):
             raise BadRequest("SGLang runs safetensors models.", hint="Use llama.cpp.", param="model")
-        plan = gpu_plan(card, options, self._settings, room, "SGLang")
-        parser = TOOL_PARSERS[NAME].get(card.family) if "tools" in card.capabilities else None
+        plan = gpu_plan(card, options, self._settings, room, TITLE)
+        parser = self.parser(card)
         port, key = free_port(), new_key()
         files = {"config.yaml": f"api-key: {key}\n"}
         if card.own_template and card.template:
@@ -86,7 +54,7 @@ class Sglang:
         if self._settings.prompt_sharing == "none":
             words.append("--disable-radix-cache")
         server = Server(
-            [found.path, *words],
+            [program, *words],
             {**environment(self._home), "PATH": self._environ.get("PATH", "")},
             files,
         )

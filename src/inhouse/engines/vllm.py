@@ -6,84 +6,52 @@ Source: ``vllm serve --help`` and vllm/entrypoints/openai/cli_args.py (0.11 and 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from ..core.engine import Launch
-from ..core.errors import BadRequest, Unsupported
+from ..core.errors import BadRequest
 from ..core.features import VLLM
 from ..core.models import Card
 from ..core.requests import LoadOptions
-from .environments import python_of
-from .recipe import Availability, Room, Settings, check_engine
-from .served import TOOL_FEATURES, TOOL_PARSERS, GpuPlan, Server, gpu_plan
+from . import served
+from .recipe import Availability, Room, Settings
+from .served import TOOL_FEATURES, GpuPlan, GpuRecipe, Server, gpu_plan
 
 NAME: Final = "vllm"
+TITLE: Final = "vLLM"
 READY: Final = 900.0
 """Seconds: it compiles kernels at its first start."""
 
 
-def program(home: Path, environ: Mapping[str, str]) -> str:
-    """The ``vllm`` command: in an environment under the home, or on PATH; "" if there is none."""
-    own = python_of(home / "engines" / NAME).with_name(NAME)
-    return str(own) if own.is_file() else shutil.which(NAME, path=environ.get("PATH", "")) or ""
-
-
 def find(settings: Settings, state: Path | None, environ: Mapping[str, str]) -> Availability:
-    """Whether its command is there. Starts nothing: it takes many seconds to tell its version."""
-    path = program(state or Path(), environ)
-    if path:
-        return Availability(NAME, True, path=path)
-    return Availability(
-        NAME,
-        False,
-        why="no vllm command is on PATH",
-        fix="Install vLLM into a Python environment and put its bin folder on PATH (GPU machines).",
-    )
+    """As the registry asks for it."""
+    return served.find(NAME, TITLE, state, environ)
 
 
-class Vllm:
+class Vllm(GpuRecipe):
     """Recipe."""
 
     name = NAME
+    title = TITLE
     grammars = frozenset({"gbnf", "lark"})
-
-    def __init__(self, settings: Settings, home: Path, environ: Mapping[str, str]) -> None:
-        self._settings = settings
-        self._home = home
-        self._environ = dict(environ)
-
-    @property
-    def build(self) -> str:
-        return NAME
-
-    def cards(self) -> tuple[Card, ...]:
-        """None: all models come from the store."""
-        return ()
-
-    def can(self, card: Card) -> bool:
-        return card.format == "safetensors" and "rerank" not in card.capabilities
 
     def launch(self, card: Card, options: LoadOptions, *, room: Room, address: str, secret: str) -> Launch:
         """How to start it. Raises BadRequest, Unsupported (not installed, no GPU), OutOfMemory."""
-        check_engine(card, self.name)
-        found = find(self._settings, self._home, self._environ)
-        if not found.ok:
-            raise Unsupported(f"The model asks for vLLM, but {found.why}.", hint=found.fix, param="model")
+        program = self.program(card)
         if not self.can(card) or not address.endswith(".sock"):
             raise BadRequest(
                 "vLLM runs safetensors models, on Linux.", hint="Run it with llama.cpp.", param="model"
             )
-        plan = gpu_plan(card, options, self._settings, room, "vLLM")
-        parser = TOOL_PARSERS[NAME].get(card.family) if "tools" in card.capabilities else None
+        plan = gpu_plan(card, options, self._settings, room, TITLE)
+        parser = self.parser(card)
         files = {"template.jinja": card.template} if card.own_template and card.template else {}
         words = arguments(card, plan, address, parser, own_template=bool(files))
         if self._settings.prompt_sharing == "none":
             words.append("--no-enable-prefix-caching")
         server = Server(
-            [found.path, *words],
+            [program, *words],
             {**environment(self._home), "PATH": self._environ.get("PATH", "")},
             files,
         )

@@ -5,7 +5,6 @@ The wheels' digests stand in ``tools.txt``, and pip refuses any other file (``--
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 import tempfile
@@ -16,14 +15,11 @@ from typing import Final
 
 from ...core.disk import guarded
 from ...core.errors import LoadFailed
-from ..child import scrubbed
+from ..environments import for_pip
 from ..tool import Command, full, run
 
 DONE: Final = "complete"
 LIST: Final = "tools.txt"
-_KEPT: Final = re.compile(
-    r"PIP_\w+|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|\w+_CA_BUNDLE|HOME", re.IGNORECASE
-)
 
 
 def _folder(home: Path) -> Path:
@@ -47,8 +43,7 @@ def install(
     target = _folder(home)
     if place(home) is not None:
         return
-    env = scrubbed(environ) | {k: v for k, v in environ.items() if _KEPT.fullmatch(k)}
-    env.pop("PYTHONPATH", None)
+    env = for_pip(environ)
     shutil.rmtree(target, ignore_errors=True)
     try:
         with guarded("installing tools"):
