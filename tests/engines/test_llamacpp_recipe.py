@@ -100,7 +100,7 @@ def test_the_wheel_is_started_by_our_worker_with_a_whole_order() -> None:
         "mmap": True,
         "memory_limit": 2 * found.memory + RUNAWAY,
         "cache_ram_mib": 0,
-        "batch": 128,
+        "batch": 256,
         "pooling": "last",
         "adapters": [],
         "projector": "",
@@ -196,10 +196,10 @@ def test_only_gguf_is_run() -> None:
 @pytest.mark.parametrize(
     ("parameters", "cores", "size"),
     [
-        (135_000_000, 2, 128),
-        (630_000_000, 2, 128),
+        (630_000_000, 2, 256),
+        (1_500_000_000, 2, 128),
         (8_000_000_000, 2, 64),
-        (8_000_000_000, 32, 128),
+        (8_000_000_000, 16, 128),
         (135_000_000, 8, 256),
         (0, 0, 256),
     ],
@@ -207,6 +207,27 @@ def test_only_gguf_is_run() -> None:
 def test_batches_are_small_enough_to_leave_soon(parameters: int, cores: int, size: int) -> None:
     card = dataclasses.replace(CARD, parameters=parameters)
     assert batch_size(card, Room(GB, cores)) == size
+
+
+@pytest.mark.parametrize(
+    ("pages", "memory", "options", "mapped", "asks"),
+    [
+        ("madvise", 16 * GB, LoadOptions(), False, True),
+        ("always", 16 * GB, LoadOptions(), False, False),
+        ("never", 16 * GB, LoadOptions(), True, False),
+        ("", 16 * GB, LoadOptions(), True, False),
+        ("madvise", GB // 5, LoadOptions(context_length=4096), True, False),  # there is not plenty
+        ("madvise", 16 * GB, LoadOptions(use_mmap=True), True, False),
+        ("madvise", GB // 5, LoadOptions(context_length=4096, use_mmap=False), False, True),
+    ],
+)
+def test_weights_are_read_into_huge_pages_where_there_is_plenty_of_memory(
+    pages: str, memory: int, options: LoadOptions, mapped: bool, asks: bool
+) -> None:
+    room = Room(memory, 2, huge_pages=pages)
+    made = LlamaCpp(Settings(), WHEEL, {}).launch(CARD, options, room=room, address="/run/w.sock", secret="")
+    assert order(made)["mmap"] is mapped
+    assert ("GLIBC_TUNABLES" in made.env) is asks
 
 
 @pytest.mark.parametrize(("wanted", "made"), [(1, 256), (256, 256), (257, 512), (4096, 4096)])

@@ -122,7 +122,9 @@ class Launching:
         return max(0, self.available(taken.mapped) + taken.resident - RESERVE)
 
     def _planned(self, card: Card, options: LoadOptions, memory: int) -> Launch:
-        room = Room(memory, self._machine.physical_cores, self._machine.gpus, prefixes=self.prefixes)
+        here = self._machine
+        pages = here.huge_pages
+        room = Room(memory, here.physical_cores, here.gpus, prefixes=self.prefixes, huge_pages=pages)
         address, secret = self._address()
         recipe = self._engines.of(card, options)
         card, room = self.tune(card, recipe, room)

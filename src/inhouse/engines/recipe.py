@@ -35,13 +35,15 @@ class Tuned:
 @dataclass(frozen=True, slots=True)
 class Room:
     """What a worker may use: bytes of memory, physical cores, GPUs, and how it is best set up there.
-    ``prefixes`` is the folder for saved prompts, "" for none."""
+    ``prefixes`` is the folder for saved prompts, "" for none; ``huge_pages`` how Linux gives transparent huge
+    pages: always, madvise (to those who ask), never, "" where it is not known."""
 
     memory: int
     cores: int
     gpus: tuple[Gpu, ...] = ()
     tuned: Tuned = field(default_factory=Tuned)
     prefixes: str = ""
+    huge_pages: str = ""
 
 
 @dataclass(frozen=True, slots=True)

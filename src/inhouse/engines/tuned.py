@@ -183,7 +183,7 @@ def steps(
             Step(
                 "kv_cache_type", ({"kv_cache_type": "q8_0"},), "speed", offered=({"kv_cache_type": "q4_0"},)
             ),
-            Step("mmap", ({"mmap": False},), "speed"),
+            Step("mmap", ({"mmap": False}, {"mmap": True}), "speed"),
             Step("slots", ({"slots": 8}, {"slots": 16}), "clients"),
         ]
     return tuple(step for step in found if step.name not in settled and step.values)
