@@ -33,7 +33,7 @@ class Runs:
 
 
 def install(home: Path, runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toolbox, "run", runs)
+    monkeypatch.setattr(environments, "run", runs)
     environ = {"PATH": "/bin", "PIP_INDEX_URL": "https://i", "SECRET": "x", "PYTHONPATH": "/p"}
     toolbox.install(home, lambda line: None, lambda: False, environ)
 
@@ -43,7 +43,8 @@ def test_pip_takes_only_files_of_known_digests(tmp_path: Path, monkeypatch: pyte
     assert toolbox.place(tmp_path) is None
     install(tmp_path, runs, monkeypatch)
     venv, pip = runs.commands
-    assert venv[2:5] == ["-m", "venv", "--without-pip"]
+    assert venv[2:] == ["-m", "venv", str(tmp_path / "tools" / "build")]
+    assert pip[0] == str(environments.python_of(tmp_path / "tools" / "build"))
     assert {"--require-hashes", "--no-deps", ":all:"} <= set(pip)
     assert runs.env["PIP_INDEX_URL"] == "https://i"
     assert "SECRET" not in runs.env
@@ -67,10 +68,10 @@ def test_a_module_that_somebody_left_in_the_temporary_folder_is_not_run(
     def only_venv(command: Command, heard: Any, stopped: Any) -> Ended:
         return real(command, heard, stopped) if "venv" in command.argv else Ended(0, ())
 
-    real = toolbox.run
-    for module, install in ((toolbox, place_tools), (environments, make_environment)):
-        monkeypatch.setattr(module, "run", only_venv)
-        install(tmp_path)
+    real = environments.run
+    monkeypatch.setattr(environments, "run", only_venv)
+    place_tools(tmp_path)
+    make_environment(tmp_path)
     assert not (tmp_path / "planted").exists()
 
 

@@ -5,21 +5,17 @@ The wheels' digests stand in ``tools.txt``, and pip refuses any other file (``--
 
 from __future__ import annotations
 
-import shutil
-import sys
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from ...core.disk import guarded
-from ...core.errors import LoadFailed
-from ..environments import for_pip
-from ..tool import Command, full, run
+from .. import environments
+from ..environments import Environment, Say, Stopped
 
-DONE: Final = "complete"
 LIST: Final = "tools.txt"
+_DOWNLOAD, _UNPACKED = 30 * 2**20, 120 * 2**20
+_FIX: Final = "Check the network and the index that pip is set to, or install CMake yourself."
 
 
 def _folder(home: Path) -> Path:
@@ -28,51 +24,27 @@ def _folder(home: Path) -> Path:
 
 def place(home: Path) -> Path | None:
     """Where its programs lie; None unless it is installed whole."""
-    if not (_folder(home) / DONE).is_file():
-        return None
-    return _folder(home) / ("Scripts" if sys.platform == "win32" else "bin")
+    folder = _folder(home)
+    return environments.programs_of(folder) if environments.whole(folder) else None
 
 
-def install(
-    home: Path, say: Callable[[str], None], stopped: Callable[[], bool], environ: Mapping[str, str]
-) -> None:
-    """Install them; whole or not at all. The user's pip settings hold. Raises LoadFailed, Cancelled.
-
-    They are made where they stay: their scripts name the interpreter's path.
-    """
-    target = _folder(home)
+def install(home: Path, say: Say, stopped: Stopped, environ: Mapping[str, str]) -> None:
+    """Install them; whole or not at all. The user's pip settings hold. Raises NoSpace, StoreError,
+    LoadFailed, Cancelled."""
     if place(home) is not None:
         return
-    env = for_pip(environ)
-    shutil.rmtree(target, ignore_errors=True)
-    try:
-        with guarded("installing tools"):
-            target.mkdir(parents=True)
-            wanted = target / LIST
-            wanted.write_text(resources.files(__package__).joinpath(LIST).read_text("utf-8"), "utf-8")
-        say("installing CMake and Ninja")
-        _do([sys.executable, "-I", "-m", "venv", "--without-pip", str(target)], env, say, stopped)
-        pip = [sys.executable, "-I", "-m", "pip", "--python", str(target), "install", "--no-input"]
-        pip += ["--disable-pip-version-check", "--progress-bar", "off", "--no-cache-dir", "--no-deps"]
-        pip += ["--only-binary", ":all:", "--require-hashes", "-r", str(wanted)]
-        _do(pip, env, say, stopped)
-        with guarded("installing tools"):
-            (target / DONE).touch()
-    except BaseException:
-        shutil.rmtree(target, ignore_errors=True)
-        raise
-
-
-def _do(
-    argv: list[str], env: dict[str, str], say: Callable[[str], None], stopped: Callable[[], bool]
-) -> None:
-    ended = run(Command(argv, env, Path(tempfile.gettempdir())), say, stopped)
-    if ended.code:
-        raise full(Path(argv[0]), "installing tools", ended) or LoadFailed(
-            "CMake could not be installed from the package index.",
-            hint="Check the network and the index that pip is set to, or install CMake yourself.",
-            detail=ended.log(),
+    say("installing CMake and Ninja")
+    with resources.as_file(resources.files(__package__).joinpath(LIST)) as pins:
+        wanted = Environment(
+            _folder(home),
+            "CMake",
+            steps=[[["--no-deps", "--require-hashes", "-r", str(pins)]]],
+            download=_DOWNLOAD,
+            unpacked=_UNPACKED,
+            fix=_FIX,
+            stays=True,
         )
+        environments.install(wanted, say, stopped, environ)
 
 
 __all__ = ["install", "place"]
