@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from inhouse.core.errors import BadRequest, Unsupported
+from inhouse.core.errors import BadRequest, InvalidName, ModelNotFound, Unsupported
 from inhouse.core.messages import Message, Text
 from inhouse.core.models import Card, CardFile, Footprint, ModelName, Tuning
 from inhouse.core.requests import Chat, Complete, Embed, Rerank, Unload
@@ -151,6 +151,19 @@ def test_a_model_without_adapters_or_of_other_weights_is_refused_by_its_place():
         asked(BASE, ("far", 1.0))
     assert caught.value.param == "adapters[0].name"
     assert "weights" in caught.value.message
+
+
+@pytest.mark.parametrize("error", [ModelNotFound("lost"), InvalidName("Not a name.", param="model")])
+def test_a_name_that_is_none_is_told_by_its_place_and_not_as_the_requests_model(error):
+    def find(name: str) -> Card:
+        if name == "lost":
+            raise error
+        return ONE
+
+    request = dataclasses.replace(CHAT, adapters=(("one", 1.0), ("lost", 1.0)))
+    with pytest.raises(type(error)) as caught:
+        attached(request, BASE, find)
+    assert caught.value.param == "adapters[1].name"
 
 
 @pytest.mark.parametrize(

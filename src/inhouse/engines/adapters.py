@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from ..core.errors import BadRequest, Unsupported
+from ..core.errors import BadRequest, InhouseError, Unsupported
 from ..core.models import Card, CardFile
 from ..core.requests import Common, Embed, Rerank
 
@@ -46,8 +46,8 @@ def target(request: Common, card: Card, cards: Iterable[Card]) -> Card:
 def attached(request: Common, card: Card, find: Callable[[str], Card]) -> tuple[tuple[str, float], ...]:
     """Digests and scales of a request's adapters: the model's own, and those of the models that it names.
 
-    Raises BadRequest, naming the field, for a model that has none or whose adapters are for other weights,
-    Unsupported where none can be attached, and what ``find`` raises.
+    Raises BadRequest for a model that has none or whose adapters are for other weights, Unsupported where
+    none can be attached, and what ``find`` raises; all name the field.
     """
     scales = {file.digest: file.scale for file in card.of_role("adapter")}
     for place, (name, scale) in enumerate(request.adapters):
@@ -58,7 +58,7 @@ def attached(request: Common, card: Card, find: Callable[[str], Card]) -> tuple[
                 hint="Make a model with the adapter instead: inhouse create.",
                 param="adapters",
             )
-        other = find(name)
+        other = _found(find, name, param)
         files = other.of_role("adapter")
         if not files:
             raise BadRequest(
@@ -74,6 +74,14 @@ def attached(request: Common, card: Card, find: Callable[[str], Card]) -> tuple[
             )
         scales |= {file.digest: file.scale * scale for file in files}
     return tuple(scales.items())
+
+
+def _found(find: Callable[[str], Card], name: str, param: str) -> Card:
+    try:
+        return find(name)
+    except InhouseError as error:
+        error.param = param  # it is not the request's model that is at fault
+        raise
 
 
 def _ours(card: Card) -> bool:
