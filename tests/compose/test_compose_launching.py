@@ -11,14 +11,15 @@ import pytest
 
 from inhouse import machine
 from inhouse.compose import launching as module
-from inhouse.compose.launching import CAPPED, RESERVE, SMALLER, Launching, ran_out
+from inhouse.compose.launching import Launching
 from inhouse.config import Config, Fleet
 from inhouse.core.engine import Launch
 from inhouse.core.errors import LoadFailed, OutOfMemory
 from inhouse.core.models import Card, Footprint, ModelName
 from inhouse.core.requests import LoadOptions
 from inhouse.fleet import Size
-from inhouse.machine import Gpu
+from inhouse.fleet.shortage import CAPPED, SMALLER
+from inhouse.machine.budget import RESERVE
 
 CARD = Card(ModelName.parse("m"), "d", "w", "", 1, Footprint(1, 1))
 GIB = 2**30
@@ -73,10 +74,12 @@ class Bench:
         self.here = here
         config = Config(home=tmp_path, fleet=Fleet(memory=memory))
         self.launching = Launching(config, here, self.engines, None, tmp_path)  # type: ignore[arg-type]
-        self.machines = SimpleNamespace(available=8 * GIB)
-        monkeypatch.setattr(module, "machine", SimpleNamespace(available=lambda: self.left))
+        self.counted = 8 * GIB
+        monkeypatch.setattr(module, "machine", SimpleNamespace(available=self._available))
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
-        monkeypatch.setattr(module, "psutil", SimpleNamespace(virtual_memory=lambda: self.machines))
+
+    def _available(self, *, mapped: int = 0) -> int:
+        return min(self.left, self.counted - mapped)
 
     def launch(self) -> Launch:
         return self.launching.launch(CARD, LoadOptions())
@@ -102,7 +105,7 @@ def test_a_plan_gets_the_budget_or_what_is_there_if_that_is_less(bench: Bench) -
     bench.launch()
     assert bench.room == 8 * GIB - RESERVE
     bench.left = 20 * GIB
-    bench.machines.available = 20 * GIB
+    bench.counted = 20 * GIB
     bench.launch()
     assert bench.room == 8 * GIB  # 80 % of the ten that were there at the start
     bench.left = 3 * GIB
@@ -111,7 +114,7 @@ def test_a_plan_gets_the_budget_or_what_is_there_if_that_is_less(bench: Bench) -
 
 
 def test_memory_that_models_have_counts_for_the_next_one_once(bench: Bench) -> None:
-    bench.left = bench.machines.available = 5 * GIB
+    bench.left = bench.counted = 5 * GIB
     bench.launching.taken = lambda: Size(2 * GIB, 0)
     bench.launch()
     assert bench.room == 7 * GIB - RESERVE
@@ -121,7 +124,7 @@ def test_memory_that_models_have_counts_for_the_next_one_once(bench: Bench) -> N
 
 
 def test_a_container_that_counts_mapped_files_as_used_is_not_charged_for_them_twice(bench: Bench) -> None:
-    bench.left, bench.machines.available = 3 * GIB, 30 * GIB
+    bench.left, bench.counted = 3 * GIB, 30 * GIB
     bench.launching.taken = lambda: Size(4 * GIB, 4 * GIB)
     bench.launch()
     assert bench.room == 7 * GIB - RESERVE
@@ -132,42 +135,6 @@ def test_the_setting_does_not_make_memory(tmp_path: Path, monkeypatch: pytest.Mo
     bench.launch()
     assert bench.room == 8 * GIB - RESERVE
     assert bench.launching.memory() == 64 * GIB
-
-
-def test_gpu_memory_is_that_of_cards_with_their_own(bench: Bench) -> None:
-    assert bench.launching.device_memory() == 0
-    gpus = (
-        Gpu("nvidia", "a", memory=8 * GIB, free=6 * GIB),
-        Gpu("amd", "b", memory=4 * GIB),
-        Gpu("apple", "c", memory=GIB, shared=True),
-    )
-    bench.launching._machine = dataclasses.replace(bench.here, gpus=gpus)
-    assert bench.launching.device_memory() == 10 * GIB
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "its process was killed (SIGKILL)",
-        "its process ended with exit code 137",
-        "ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 123",
-        "llama_model_load: error loading model: unable to allocate CUDA0 buffer",
-        "cudaMalloc failed: out of memory",
-        "terminate called after throwing an instance of 'std::bad_alloc'",
-        "MemoryError",
-        "torch.cuda.OutOfMemoryError: CUDA out of memory",
-        "OSError: [Errno 12] Cannot allocate memory",
-    ],
-)
-def test_want_of_memory_is_recognised_wherever_it_is_told(text: str) -> None:
-    assert ran_out(LoadFailed(text))
-    assert ran_out(LoadFailed("x", hint=text))
-    assert ran_out(LoadFailed("x", detail=f"before\n{text}\nafter"))
-
-
-@pytest.mark.parametrize("text", ["bad magic", "it was not ready after 300 s", "killed (SIGSEGV)", ""])
-def test_other_failures_are_not_taken_for_it(text: str) -> None:
-    assert not ran_out(LoadFailed(text, hint=text, detail=text))
 
 
 def test_what_ran_out_of_memory_is_planned_smaller_and_says_so(bench: Bench) -> None:

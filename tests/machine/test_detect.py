@@ -60,6 +60,8 @@ def test_memory_and_cores_are_those_the_group_leaves(tmp_path):
     )
     free = psutil.virtual_memory().available
     assert available(root) == 2**19
+    assert available(root, mapped=2**20) == 2**19  # of the group's own count, none of them were available
+    assert available(root, mapped=2**60) == 0
     assert available(tmp_path / "none") > free // 2
     machine = detect_machine(root=root)
     assert (machine.memory_total, machine.memory_available) == (2**20, 2**19)

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import re
 import secrets
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
-
-import psutil
 
 from .. import machine, server
 from ..config import Config
@@ -23,28 +19,10 @@ from ..core.requests import LoadOptions
 from ..engines.engines import Engines
 from ..engines.recipe import Recipe, Room
 from ..fleet import FleetSettings, Size
+from ..fleet.shortage import CAPPED_NOTICE, Caps, hopeless, ran_out, smaller, told
 from ..machine import Machine
+from ..machine.budget import budget, device_budget, room
 from ..store import Store
-
-SHARE: Final = 0.8
-"""Of the memory that was available at the start, what models may take unless the settings say."""
-
-RESERVE: Final = 256 * 2**20
-"""Bytes that a plan leaves to the machine, so that what was planned still fits when it is loaded."""
-
-SMALLER: Final = 0.7
-"""Of the memory of a plan that was too large, what the next one may take."""
-
-CAPPED: Final = 600.0
-"""Seconds for which a model that was too large is planned smaller from the start."""
-
-_NO_MEMORY: Final = re.compile(
-    r"SIGKILL|exit code 137|exit code -9\b|out of memory|std::bad_alloc|MemoryError|cannot allocate memory"
-    r"|(?:failed|unable) to allocate|OutOfMemory|not enough (?:memory|space)",
-    re.IGNORECASE,
-)
-"""What llama.cpp, ggml's backends, CUDA, Python and the kernel say, or how a process ends that the kernel
-killed for its memory."""
 
 
 class Launching:
@@ -58,25 +36,19 @@ class Launching:
         self._engines = engines
         self._store = store
         self._sockets = sockets
-        self._caps: dict[str, tuple[int, float]] = {}
+        self._caps = Caps()
         self.taken: Callable[[], Size] = Size
         self.prefixes = ""
         self.tune: Callable[[Card, Recipe, Room], tuple[Card, Room]] = lambda card, recipe, room: (card, room)
 
     def memory(self) -> int:
         """Bytes that models may take."""
-        return self._config.fleet.memory or int(self._machine.memory_available * SHARE)
-
-    def device_memory(self) -> int:
-        """Bytes that models may take on GPUs with memory of their own; 0 where none is known."""
-        return int(sum(gpu.free or gpu.memory for gpu in self._machine.gpus if not gpu.shared))
+        return budget(self._machine, self._config.fleet.memory)
 
     @staticmethod
     def available(mapped: int = 0) -> int:
-        """Bytes that the machine has left for models if ``mapped`` bytes of files stay in memory, which
-        it counts as available itself outside of containers. Quick."""
-        left = int(psutil.virtual_memory().available) - mapped
-        return max(0, min(left, machine.available()))
+        """Bytes that the machine has left for models if ``mapped`` bytes of files stay in memory. Quick."""
+        return machine.available(mapped=mapped)
 
     def settings(self) -> FleetSettings:
         """What the fleet goes by."""
@@ -85,7 +57,7 @@ class Launching:
             keep_alive=fleet.keep_alive,
             max_loaded=fleet.max_loaded,
             memory=self.memory(),
-            device_memory=self.device_memory(),
+            device_memory=device_budget(self._machine),
             max_loads=fleet.max_loads,
             key_concurrency=fleet.key_concurrency,
             key_queue=fleet.key_queue,
@@ -101,25 +73,19 @@ class Launching:
         """How to start a worker for ``card``. Blocking. Raises BadRequest, OutOfMemory, LoadFailed."""
         if card.files:
             self._store.check(card)
-        room = self.room()
-        cap, since = self._caps.get(card.digest, (0, 0.0))
-        if not cap or time.monotonic() - since > CAPPED:
+        room, cap = self.room(), self._caps.of(card.digest, time.monotonic())
+        if cap is None:
             return self._planned(card, options, room)
-        launch = self._planned(card, options, min(room, cap))
-        return _noting(launch, "It is planned smaller than usual: it ran out of memory a short while ago.")
+        return _noting(self._planned(card, options, min(room, cap)), CAPPED_NOTICE)
 
     def room(self) -> int:
         """Bytes that a model may take now, if all others make room."""
-        return min(self.memory(), self._there())
+        taken = self.taken()
+        return room(self.memory(), self.available(taken.mapped), taken.resident)
 
     def beside(self) -> int:
         """Bytes that models may take beside those that are loaded. Blocking."""
-        return min(self.memory() - self.taken().resident, self._there() - self.taken().resident)
-
-    def _there(self) -> int:
-        """Bytes that a model could have if no other was loaded."""
-        taken = self.taken()
-        return max(0, self.available(taken.mapped) + taken.resident - RESERVE)
+        return self.room() - self.taken().resident
 
     def _planned(self, card: Card, options: LoadOptions, memory: int) -> Launch:
         here = self._machine
@@ -144,30 +110,15 @@ class Launching:
         return _noting(launch, f"{_build(failed)} could not load it, {_build(launch)} does: {error.message}")
 
     def _smaller(self, card: Card, options: LoadOptions, failed: Launch) -> Launch:
-        limit = int(failed.memory * SMALLER)
+        limit = smaller(failed)
         try:
             launch = self._planned(card, options, limit)
         except OutOfMemory as error:
-            raise OutOfMemory(
-                f"The model ran out of memory while it loaded: {_mib(failed.memory)} MiB were planned,"
-                f" {_mib(self.available())} MiB are available now, and nothing smaller than"
-                f" {_mib(limit)} MiB can be planned.",
-                hint=f"See what would fit: inhouse plan {card.name}",
-                detail=error.message,
-            ) from error
+            raise hopeless(str(card.name), failed, self.available(), error) from error
         if launch.memory >= failed.memory:
-            raise OutOfMemory(
-                f"The model ran out of memory while it loaded: {_mib(failed.memory)} MiB were planned,"
-                f" {_mib(self.available())} MiB are available now.",
-                hint=f"See what would fit: inhouse plan {card.name}",
-            )
-        self._caps[card.digest] = (limit, time.monotonic())
-        return _noting(
-            launch,
-            f"It ran out of memory with {failed.slots} slots of {failed.context_length} tokens"
-            f" ({_mib(failed.memory)} MiB), so it has {launch.slots} of {launch.context_length}"
-            f" ({_mib(launch.memory)} MiB).",
-        )
+            raise hopeless(str(card.name), failed, self.available())
+        self._caps.put(card.digest, limit, time.monotonic())
+        return _noting(launch, told(failed, launch))
 
     def _address(self) -> tuple[str, str]:
         if sys.platform == "win32":
@@ -176,18 +127,9 @@ class Launching:
         return str(self._sockets / f"{secrets.token_hex(6)}.sock"), ""
 
 
-def ran_out(error: LoadFailed) -> bool:
-    """Did the load fail for want of memory, as far as its error and the worker's last words tell?"""
-    return bool(_NO_MEMORY.search(f"{error.message}\n{error.hint}\n{error.detail}"))
-
-
 def _noting(launch: Launch, notice: str) -> Launch:
     return dataclasses.replace(launch, notices=(*launch.notices, notice))
 
 
 def _build(launch: Launch) -> str:
     return " ".join(word for word in (launch.engine, launch.variant) if word)
-
-
-def _mib(size: int) -> int:
-    return -(-size // 2**20)

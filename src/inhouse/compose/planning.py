@@ -22,12 +22,12 @@ from ..engines import exact, llamacpp
 from ..engines.engines import Engines
 from ..engines.recipe import Recipe, Room
 from ..machine import Gpu, Machine, speed
+from ..machine.budget import budget
 from ..machine.fit import sized
 from ..machine.footprint import KV_BYTES, Load
 from ..planning import History, Host, Planned, Subject, What, Where, make, told
 from ..planning.speed import GPU_DECODE_PRIOR, GPU_PREFILL_PRIOR, Range, Rate, gpu_bandwidth, prior
 from ..store import Store
-from .launching import SHARE
 from .plan_view import Place, asked_too_much, shown
 from .quants import compared, drawn, smaller
 from .subjects import Found, Subjects, requantised
@@ -109,7 +109,7 @@ class Planning:
         machine = machines.from_json(told_of)
         gpus = machine.gpus
         notes = ("It is supposed that an engine for its GPU is installed there.",) if gpus else ()
-        return Place(machine, int(machine.memory_available * SHARE), False, recipe.build, gpus, notes)
+        return Place(machine, budget(machine), False, recipe.build, gpus, notes)
 
     def here(self, card: Card, build: str = "") -> Place:
         """This machine, with the engine that runs ``card`` or the ``build`` that did."""

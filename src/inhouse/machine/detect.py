@@ -93,10 +93,14 @@ def _swap(root: Path) -> tuple[int, int]:
     return int(told.total), int(told.used)
 
 
-def available(root: Path = Path("/")) -> int:
-    """Bytes this process could still take without hurting others; quick enough to ask often."""
+def available(root: Path = Path("/"), *, mapped: int = 0) -> int:
+    """Bytes this process could still take without hurting others; quick enough to ask often.
+
+    ``mapped`` bytes of files shall stay in memory, which the system counts as available itself, and
+    containers do not.
+    """
     group = limits(root)
-    free = int(psutil.virtual_memory().available)
+    free = max(0, int(psutil.virtual_memory().available) - mapped)
     return free if group.left is None else max(0, min(free, group.left))
 
 
