@@ -83,6 +83,14 @@ def test_the_count_of_models_makes_one_go_even_where_bytes_would_fit() -> None:
     decided = plan([Claim("n", "n", 1, 0.0)], [resident("a", 1, 2.0), resident("b", 1, 1.0)], room, 2.0)
     assert set(decided.yielding) == {"b"}
     assert decided.claimants == {"b": "n"}
+    assert decided.crowded == {"b"}
+
+
+def test_who_goes_for_memory_does_not_go_for_the_count_even_where_that_is_full_too() -> None:
+    loaded = [resident("a", 50, 2.0), resident("b", 50, 1.0)]
+    decided = plan([Claim("n", "n", 50, 0.0)], loaded, Room.of(100, 2), 2.0)
+    assert decided.claimants == {"b": "n"}
+    assert decided.crowded == set()
 
 
 SIZES = st.lists(st.tuples(st.integers(1, 40), st.floats(0, 100)), max_size=8)

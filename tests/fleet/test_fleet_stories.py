@@ -20,6 +20,7 @@ from inhouse.core.errors import DeadlineExceeded, LoadFailed, OutOfMemory, Queue
 from inhouse.core.events import Event, Notice
 from inhouse.core.models import Card
 from inhouse.core.requests import LoadOptions
+from inhouse.fleet import telling
 from inhouse.fleet.footprint import MOST, Footprints, Size, measure, resident
 from inhouse.fleet.rate import Rate
 from inhouse.fleet.story import Ahead, Chapter, told
@@ -230,14 +231,28 @@ async def test_a_model_that_had_to_make_room_is_in_the_steps_and_the_journal(yar
     await y.ask(request_id="r1")
     async with y.lease(y.b, request_id="r2") as lease:
         [evict] = [step for step in lease.steps if step.name == "evict"]
-        assert evict.cause == "fake:latest had to make room."
-        assert "INHOUSE_MEMORY" in evict.remedy
         assert evict.seconds > 0
     [record] = y.notes.of_kind("eviction")
     assert record.model == "fake:latest"
     assert record.request_id == "r2"
-    assert record.cause == "Its memory was needed for fake-b:latest."
     assert [r.request_id for r in y.notes.of_kind("load")] == ["r1", "r2"]
+    assert evict.cause == "fake:latest had to make room: INHOUSE_MAX_LOADED_MODELS lets no more be loaded."
+    assert record.cause == "INHOUSE_MAX_LOADED_MODELS lets no more be loaded beside fake-b:latest."
+    assert record.facts["limit"] == "models"
+    for one in (evict, record):
+        assert "INHOUSE_MAX_LOADED_MODELS" in one.remedy
+        assert "INHOUSE_MEMORY" not in one.remedy
+
+
+def test_what_goes_for_its_memory_is_told_so() -> None:
+    record = telling.gone("a", "evicted", "b", "r")
+    assert record.cause == "Its memory was needed for b."
+    assert "limit" not in record.facts
+    cause, remedy = telling.made_room("a", same=False, crowded=False)
+    assert cause == "a had to make room."
+    assert "INHOUSE_MEMORY" in remedy
+    assert "INHOUSE_MEMORY" in record.remedy
+    assert telling.made_room("a", same=True, crowded=True)[0] == "a was loaded with other options."
 
 
 async def test_a_restart_tells_what_it_follows(yard: MakeYard) -> None:

@@ -66,11 +66,13 @@ class Resident:
 @dataclass(slots=True)
 class Plan:
     """``start`` now; ``yielding`` serve only what is in line since the given time or earlier, then go, for
-    the model that ``claimants`` names. ``hopeless`` would not fit if all others were gone."""
+    the model that ``claimants`` names; those of them that are ``crowded`` out go because of how many may be
+    loaded, not for their memory. ``hopeless`` would not fit if all others were gone."""
 
     start: list[Key] = field(default_factory=list)
     yielding: dict[Key, float] = field(default_factory=dict)
     claimants: dict[Key, Key] = field(default_factory=dict)
+    crowded: set[Key] = field(default_factory=set)
     hopeless: list[Key] = field(default_factory=list)
 
 
@@ -181,6 +183,8 @@ def plan(
         victims = _victims(claim, candidates, later)
         if victims is None:
             break  # a model that is loading is in the way; whoever is younger waits behind the claim
+        if replace(later, models=None).fits(*size):
+            out.crowded.update(victim.key for victim in victims)
         for victim in victims:
             wait = 0.0 if victim.group == claim.group else patience
             out.yielding[victim.key] = -math.inf if victim.idle else claim.since + wait

@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 
 from ..core.deadlines import in_time
 from ..core.engine import Launch
@@ -32,6 +33,15 @@ from .worker import Checkable, Worker
 
 STALE = 0.25
 """Seconds for which what the machine had free is believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Going:
+    """Told to stop ``since`` then for ``claimant``; ``crowded``: for how many may be loaded."""
+
+    claimant: Variant
+    since: float
+    crowded: bool
 
 
 class Fleet:
@@ -61,7 +71,7 @@ class Fleet:
             settings, self._observer, connect=connect, relaunch=relaunch, tell=self._feed, asker=self._asker
         )
         self._places: set[Place] = set()
-        self._going: dict[VariantKey, tuple[Variant, float]] = {}
+        self._going: dict[VariantKey, _Going] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
         self._asked_at = -math.inf
@@ -214,11 +224,11 @@ class Fleet:
             case m.Start(key):
                 self._variants[key].called = 0
                 self._keeper.start(self._variants[key])
-            case m.Stop(key, why, claimant):
+            case m.Stop(key, why, claimant, crowded):
                 other = self._variants.get(claimant)
                 if other is not None:
-                    self._going[self._variants[key].key] = (other, now)
-                self._keeper.stop(self._variants[key], why, other)
+                    self._going[self._variants[key].key] = _Going(other, now, crowded)
+                self._keeper.stop(self._variants[key], why, other, crowded=crowded)
 
     def _settle(self, place: object, answer: Worker | InhouseError | None) -> None:
         """Wake who waits. If it is being cancelled in this very moment, its Leave follows."""
@@ -245,17 +255,11 @@ class Fleet:
         if not isinstance(event, m.Stopped | m.Died):
             return
         key = event.key
-        other, began = self._going.pop(key, (None, now)) if isinstance(key, VariantKey) else (None, now)
-        if other is not None and isinstance(key, VariantKey):
-            what = str(self._variants[key].card.name)
-            same = key.digest == other.key.digest
-            cause = f"{what} was loaded with other options." if same else f"{what} had to make room."
-            remedy = (
-                "Use one context length and one set of load options in all clients."
-                if same
-                else "More memory for models (INHOUSE_MEMORY), or smaller contexts, let both stay."
-            )
-            other.story.append(Chapter("evict", began, now, cause, remedy))
+        going = self._going.pop(key, None) if isinstance(key, VariantKey) else None
+        if going is not None and isinstance(key, VariantKey):
+            what, same = str(self._variants[key].card.name), key.digest == going.claimant.key.digest
+            cause, remedy = telling.made_room(what, same=same, crowded=going.crowded)
+            going.claimant.story.append(Chapter("evict", going.since, now, cause, remedy))
 
     def _asker(self, variant: Variant) -> str:
         """The id of the request that a variant is loaded for: the one that waits longest."""

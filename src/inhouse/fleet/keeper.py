@@ -78,14 +78,14 @@ class Keeper:
             self._watch = asyncio.create_task(self._keep_measuring())
         self._look.set()
 
-    def stop(self, variant: Variant, why: m.Why, claimant: Variant | None) -> None:
+    def stop(self, variant: Variant, why: m.Why, claimant: Variant | None, *, crowded: bool) -> None:
         """End the worker; its task tells when it is gone."""
         name = str(variant.card.name)
         self._observer.evicted(name, why)
         if why != "closing":
             other = str(claimant.card.name) if claimant is not None and why == "evicted" else ""
             asker = self._asker(claimant) if claimant is not None else ""
-            self._observer.record(telling.gone(name, why, other, asker))
+            self._observer.record(telling.gone(name, why, other, asker, crowded=crowded))
         if variant.worker is not None:
             variant.worker.stop(self._settings.stop_grace)
 

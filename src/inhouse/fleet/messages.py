@@ -176,11 +176,13 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End the worker of ``key``; answered by Stopped. ``claimant``: the key that needs its room."""
+    """End the worker of ``key``; answered by Stopped. ``claimant``: the key that needs its room;
+    ``crowded``: it would fit, but for how many may be loaded."""
 
     key: Key
     why: Why
     claimant: Key | None = field(default=None, compare=False)
+    crowded: bool = field(default=False, compare=False)
 
 
 Command = Grant | Refuse | Start | Stop

@@ -254,11 +254,10 @@ class Scheduler:
         barrier = -math.inf if model.stop_wanted else decided.yielding.get(model.key, math.inf)
         if not self._grant(model, barrier, now) or model.running:
             return
-        claimant = decided.claimants.get(model.key)
         if model.stop_wanted:
             self._stop(model, "stopped", now)
         elif barrier < math.inf:
-            self._stop(model, "reloaded" if self._reloads(model) else "evicted", now, claimant)
+            self._stop(model, "reloaded" if self._reloads(model) else "evicted", now, decided)
         elif not model.queue and now >= model.expires_at:
             self._stop(model, "expired", now)
         elif not model.queue:
@@ -288,9 +287,10 @@ class Scheduler:
         """Does another variant of the same model wait for this one to go?"""
         return any(o.group == model.group and o is not model and o.queue for o in self._models.values())
 
-    def _stop(self, model: Model, why: m.Why, now: float, claimant: m.Key | None = None) -> None:
+    def _stop(self, model: Model, why: m.Why, now: float, plan: Plan | None = None) -> None:
         model.state, model.stop_wanted, model.since = State.STOPPING, False, now
-        self._out.append(m.Stop(model.key, why, claimant))
+        key, decided = model.key, plan or Plan()
+        self._out.append(m.Stop(key, why, decided.claimants.get(key), key in decided.crowded))
 
     def _refuse(self, ticket: m.Ticket, error: InhouseError) -> None:
         self._places.drop(ticket)

@@ -13,6 +13,10 @@ from .messages import Why
 SLOW: Final = 10.0
 """Seconds of a load from which on it is worth avoiding."""
 
+_ROOM: Final = "More memory for models (INHOUSE_MEMORY), or smaller contexts, let both stay."
+_COUNT: Final = "A higher INHOUSE_MAX_LOADED_MODELS lets both stay; there is memory for them."
+_ONE_SET: Final = "Use one context length and one set of load options in all clients."
+
 _GONE: Final[dict[Why, tuple[str, str]]] = {
     "expired": (
         "It was not used for as long as it is kept.",
@@ -20,11 +24,11 @@ _GONE: Final[dict[Why, tuple[str, str]]] = {
     ),
     "evicted": (
         "Its memory was needed for {claimant}.",
-        "More memory for models (INHOUSE_MEMORY), or smaller contexts, let both stay.",
+        _ROOM,
     ),
     "reloaded": (
         "A request wants it loaded with other options.",
-        "Use one context length and one set of load options in all clients.",
+        _ONE_SET,
     ),
     "stopped": ("Somebody asked for it to be unloaded.", ""),
     "abandoned": ("Nobody waited for it any more while it loaded.", ""),
@@ -32,11 +36,25 @@ _GONE: Final[dict[Why, tuple[str, str]]] = {
 }
 
 
-def gone(model: str, why: Why, claimant: str, request_id: str) -> Record:
-    """A worker was told to stop; ``claimant`` is the model that needs its room."""
+def gone(model: str, why: Why, claimant: str, request_id: str, *, crowded: bool = False) -> Record:
+    """A worker was told to stop; ``claimant`` is the model that needs its room. ``crowded``: there is
+    memory for both, but no more models may be loaded."""
     cause, remedy = _GONE[why]
     facts = {"why": why, **({"for": claimant} if claimant else {})}
+    if why == "evicted" and crowded:
+        cause, remedy = "INHOUSE_MAX_LOADED_MODELS lets no more be loaded beside {claimant}.", _COUNT
+        facts["limit"] = "models"
     return Record("eviction", model, cause.format(claimant=claimant or "another"), remedy, request_id, facts)
+
+
+def made_room(model: str, *, same: bool, crowded: bool) -> tuple[str, str]:
+    """Cause and remedy of the time in which ``model`` went for another, or for the ``same`` one with other
+    options."""
+    if same:
+        return f"{model} was loaded with other options.", _ONE_SET
+    if crowded:
+        return f"{model} had to make room: INHOUSE_MAX_LOADED_MODELS lets no more be loaded.", _COUNT
+    return f"{model} had to make room.", _ROOM
 
 
 def facts_of(launch: Launch) -> dict[str, object]:
