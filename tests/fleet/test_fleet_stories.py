@@ -284,11 +284,13 @@ async def test_the_queue_step_says_behind_whom_a_request_stood(yard: MakeYard) -
     async with y.lease(tenant="a"):
         task = asyncio.create_task(y.ask(tenant="a"))
         await until(lambda: y.fleet.loaded()[0].waiting == 1)
-        other = asyncio.create_task(_steps(y, tenant="b"))
+        other = asyncio.create_task(_steps(y, tenant="b", work=70))
         await until(lambda: y.fleet.loaded()[0].waiting == 2)
         assert y.fleet.loaded()[0].queued == {"a": 1, "b": 1}
+        assert y.fleet.loaded()[0].queued_work == 71
     steps = await other
     await task
+    assert y.fleet.loaded()[0].queued_work == 0
     assert "1 request in line" in steps[0].cause
     assert "1 running in 1 slots" in steps[0].cause
 

@@ -24,6 +24,8 @@ from inhouse.core.events import Finished
 from inhouse.core.journal import Record
 from inhouse.core.requests import Caller
 from inhouse.core.usage import Step, Timings, Usage
+from inhouse.engines.fake import FakeRecipe
+from inhouse.fleet import Loaded
 from inhouse.journal import Line, Trace, explain
 from inhouse.ledger import Entry, Meter
 from inhouse.server.manage.events import Wanted
@@ -305,6 +307,25 @@ def page(meter: Meter, **dropped: int) -> dict[tuple[str, tuple[tuple[str, str],
         for family in text_string_to_metric_families(data.decode())
         for sample in family.samples
     }
+
+
+def test_the_page_tells_how_much_work_waits_and_not_only_how_many() -> None:
+    with_work = Loaded(
+        card=FakeRecipe({}).cards()[0],
+        context_length=1024,
+        slots=1,
+        busy=1,
+        waiting=2,
+        memory=1,
+        expires_in=9.0,
+        state="ready",
+        engine="fake",
+        build="fake",
+        pid=None,
+        queued_work=4321,
+    )
+    data, _ = exposition(Meter(), [with_work], {}, {})
+    assert b'inhouse_model_waiting_tokens{model="fake:latest"} 4321.0' in data
 
 
 def test_the_page_counts_what_is_new() -> None:

@@ -12,7 +12,7 @@ from ..core.engine import Launch
 from ..core.journal import Record
 from ..core.models import Card
 from .footprint import resident
-from .limits import Limits
+from .limits import Limits, work_in_line
 from .model import Model, State
 from .variants import Variant
 from .worker import Worker
@@ -64,7 +64,8 @@ class Loaded:
     """One model that has a worker. ``memory`` is bytes of the process and its children, as measured last
     (0: not yet), ``device_memory`` those on GPUs, as planned; ``expires_in`` seconds until an idle model
     goes, its whole keep-alive while it is busy, ``inf`` for never. ``rate``: tokens per second over the
-    last five seconds; ``queued``: waiting requests by tenant."""
+    last five seconds; ``queued``: waiting requests by tenant, ``queued_work``: what
+    they may take by estimate, in tokens of a prompt."""
 
     card: Card
     context_length: int
@@ -85,6 +86,7 @@ class Loaded:
     notices: tuple[str, ...] = ()
     load_seconds: float | None = None
     queued: Mapping[str, int] = field(default_factory=dict)
+    queued_work: int = 0
 
 
 class Observer(Protocol):
@@ -130,11 +132,12 @@ class Silence:
 
 def loaded(variant: Variant, worker: Worker, model: Model | None, now: float) -> Loaded:
     """The state of one worker, for people."""
-    expires, busy, waiting, state = 0.0, 0, 0, State.STOPPING
+    expires, busy, waiting, work, state = 0.0, 0, 0, 0, State.STOPPING
     queued: dict[str, int] = {}
     if model is not None:
         expires = min(model.keep_alive, model.expires_at - now) if model.idle else model.keep_alive
         busy, waiting, state = model.busy, len(model.queue), model.state
+        work = work_in_line(model)
         queued = dict(Counter(item.tenant for item in model.queue))
     return Loaded(
         card=variant.card,
@@ -156,4 +159,5 @@ def loaded(variant: Variant, worker: Worker, model: Model | None, now: float) ->
         notices=worker.launch.notices,
         load_seconds=None if worker.ready is None else worker.ready - worker.started,
         queued=queued,
+        queued_work=work,
     )

@@ -34,6 +34,7 @@ _LOADED = {
     "inhouse_model_slots": ("Requests a loaded model can run at once.", "slots"),
     "inhouse_model_busy_slots": ("Slots in use.", "busy"),
     "inhouse_model_waiting_requests": ("Requests that wait for a loaded model.", "waiting"),
+    "inhouse_model_waiting_tokens": ("The work in line by estimate, in tokens of a prompt.", "queued_work"),
     "inhouse_model_context_length": ("Tokens of context per slot.", "context_length"),
     "inhouse_model_tokens_per_second": ("Tokens written per second, over the last five.", "rate"),
     "inhouse_model_device_memory_bytes": ("Memory of GPUs that it was planned with.", "device_memory"),
