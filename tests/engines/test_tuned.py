@@ -1,4 +1,4 @@
-"""Tunings: kept whole, read with care, found again only for what they hold for; what there is to try."""
+"""Tunings: kept whole, read with care, found again only for what they hold for."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 
-from inhouse.core.models import Card, CardFile, Footprint, ModelName
-from inhouse.engines import speculation
 from inhouse.engines.recipe import Tuned
-from inhouse.engines.tuned import Kept, Key, Shelf, Trial, free_of, sane, shown, steps
+from inhouse.engines.tuned import Kept, Key, Shelf, Trial, as_json, free_of, record, sane
 
 KEY = Key("1" * 64, "llama-server b1", "f" * 16)
 KEPT = Kept(
@@ -22,15 +20,6 @@ KEPT = Kept(
     1000.0,
     (Trial("threads 1", 0.6, 0.5, 0.7, 3, "slower"),),
     {"decode": 1.1},
-)
-CARD = Card(
-    ModelName.parse("m"),
-    "0" * 64,
-    "/models/blob",
-    "1" * 64,
-    100,
-    Footprint(100, 1),
-    capabilities=frozenset({"completion", "chat"}),
 )
 
 
@@ -113,56 +102,13 @@ class TestSettled:
         assert sane(KEPT.tuned)
 
 
-def tried(**given: Any) -> dict[str, list[dict[str, Any]]]:
-    given = {"cores": 4, "logical": 8} | given
-    return {step.name: [dict(value) for value in step.values] for step in steps(CARD, **given)}
+def test_clients_see_only_what_was_set() -> None:
+    shown = as_json(KEPT)
+    assert shown["tuned"] == {"threads": 2, "batch": 256, "flash_attention": True, "speculative": "ngram"}
+    assert shown["trials"][0]["outcome"] == "slower"
+    assert (shown["build"], shown["gains"]) == ("llama-server b1", {"decode": 1.1})
 
 
-class TestSteps:
-    def test_threads_around_the_cores_are_tried(self) -> None:
-        assert tried()["threads"] == [{"threads": 8}, {"threads": 3}, {"threads": 2}]
-        assert "threads" not in tried(cores=1, logical=1)
-
-    def test_what_a_person_settled_is_not_tried(self) -> None:
-        found = tried(settled=frozenset({"threads", "kv_cache_type", "speculative", "slots"}))
-        assert {"threads", "kv_cache_type", "speculative", "slots"}.isdisjoint(found)
-
-    def test_what_costs_quality_is_only_offered(self) -> None:
-        step = next(step for step in steps(CARD, cores=2, logical=2) if step.name == "kv_cache_type")
-        assert {"kv_cache_type": "q4_0"} not in step.values
-        assert step.offered == ({"kv_cache_type": "q4_0"},)
-
-    def test_guesses_that_mix_requests_are_never_tried(self) -> None:
-        modes = [value["speculative"] for value in tried()["speculative"]]
-        assert modes[0] == "none"
-        assert speculation.SHARES.isdisjoint(modes)
-        assert {"ngram-map-k", "ngram-map-k4v"} <= set(modes)
-
-    def test_smaller_models_that_are_here_may_guess(self) -> None:
-        found = tried(drafts=(("small", "d" * 64),))["speculative"]
-        assert found[-1] == {"speculative": "draft", "draft": "d" * 64}
-
-    def test_a_draft_model_of_its_own_is_the_one_that_is_tried(self) -> None:
-        card = dataclasses.replace(CARD, files=(CardFile("draft", "/d", "d", "5" * 64, 1),))
-        step = next(
-            s for s in steps(card, cores=2, logical=2, drafts=(("x", "d" * 64),)) if s.kind == "guess"
-        )
-        assert [v for v in step.values if v["speculative"] == "draft"] == [{"speculative": "draft"}]
-
-    def test_a_quick_search_is_a_short_one(self) -> None:
-        def count(found: dict[str, list[Any]]) -> int:
-            return sum(map(len, found.values()))
-
-        assert set(tried(quick=True)) == {"threads", "batch", "speculative"}
-        assert count(tried(quick=True)) < count(tried()) / 2
-
-    @pytest.mark.parametrize(
-        ("change", "text"),
-        [
-            ({"threads": 2}, "threads 2"),
-            ({"mmap": False}, "mmap off"),
-            ({"speculative": "draft", "draft": "d" * 64}, "speculative draft (small)"),
-        ],
-    )
-    def test_what_is_tried_is_told_in_words(self, change: dict[str, Any], text: str) -> None:
-        assert shown(change, {"d" * 64: "small"}) == text
+def test_the_journal_tells_the_gains_or_that_there_are_none() -> None:
+    assert record(KEPT).cause == "It was tuned for this machine: decode 1.10x."
+    assert "Nothing beats" in record(dataclasses.replace(KEPT, gains={})).cause

@@ -20,6 +20,7 @@ from inhouse.machine import (
     detect,
     fingerprint,
     from_json,
+    summary,
     to_json,
 )
 
@@ -165,3 +166,10 @@ def test_a_machine_of_more_gpus_than_there_are_is_refused() -> None:
     with pytest.raises(BadRequest) as caught:
         from_json({"memory_total": GIB, "physical_cores": 1, "gpus": [row] * 257})
     assert caught.value.param == "machine.gpus"
+
+
+def test_figures_are_told_with_what_they_were_taken_on() -> None:
+    machine = dataclasses.replace(MACHINE, gpus=(Gpu("nvidia", "NVIDIA L4"),))
+    line = summary(machine)
+    assert line.startswith(f"{MACHINE.cpu}, {MACHINE.physical_cores} cores, ")
+    assert line.endswith("GiB, NVIDIA L4, linux")

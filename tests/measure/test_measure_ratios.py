@@ -6,8 +6,9 @@ import random
 
 import pytest
 
-from inhouse.measure import Figures, Level, Plan, Round, Sample, apart, in_turns
+from inhouse.measure import Figures, Level, Plan, Round, Sample, apart, curves, in_turns
 from inhouse.measure.duel import MOST, luck, verdict
+from inhouse.measure.run import told
 from inhouse.measure.versus import decode, gains, prefill, total
 
 
@@ -89,3 +90,17 @@ class TestRatios:
         row = apart(now, before)[0]["decode"]
         assert row["low"] < row["median"] < row["high"]
         assert apart(now, Figures("m", Plan(), ())) == []
+
+
+def test_levels_are_drawn_as_lines_by_the_number_of_clients() -> None:
+    rounds = [a_round("a", 1, 2.0), a_round("a", 1, 4.0, clients=2)]
+    levels = tuple(Level.of(one.clients, [(one.seconds, one.samples)]) for one in rounds)
+    found = curves({"m": Figures("m", Plan(clients=(1, 2)), levels)})
+    assert list(found) == ["m: all streams", "m: one stream"]
+    assert found["m: all streams"] == [(1.0, 5.5), (2.0, 5.5)]
+
+
+def test_a_round_is_told_to_people_who_wait() -> None:
+    plan = Plan(rounds=3)
+    assert told(a_round("a", 2, 2.0), plan, several=False) == "1 client, round 2 of 3: 5.5 tokens/s"
+    assert told(a_round("a", 2, 2.0, clients=2), plan, several=True).startswith("a, 2 clients, round 2")

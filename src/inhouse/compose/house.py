@@ -14,6 +14,7 @@ from ..attachments import Attachments
 from ..config import Config
 from ..engines import command, registry
 from ..engines.engines import Engines
+from ..engines.tunings import Tunings
 from ..fleet import Fleet
 from ..ledger import Meter
 from ..planning import History
@@ -32,7 +33,6 @@ from .planning import Planning
 from .scoring import Scoring
 from .sharing import Sharing
 from .tuning import Tuner
-from .tunings import Tunings
 from .versus import Versus
 
 
@@ -99,7 +99,7 @@ class House:
         )
         self.launching.taken = lambda: self.fleet.taken
         versus = Versus(self.engines, self.fleet, self.store.cards)
-        tunings = Tunings(config, self._machine, self.store.cards)
+        tunings = Tunings(config.home, self._machine, origins=config.origins, models=self.store.cards)
         self.launching.tune = tunings.apply
         ground = Ground(self.engines, self.fleet, self.catalog, self._machine)
         self.measuring = Measuring(ground)

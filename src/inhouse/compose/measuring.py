@@ -4,38 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import hashlib
-import ipaddress
 import time
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import psutil
 
 from .. import charts, measure
 from ..catalog import Catalog
 from ..core.engine import Launch
-from ..core.errors import BadRequest
 from ..core.events import Event
-from ..core.models import Card, Tuning
+from ..core.models import Card
 from ..core.requests import Ask, LoadOptions, Request
 from ..dialects.inhouse.measuring import BenchBody
 from ..engines.engines import Engines
 from ..fleet import Fleet
-from ..machine import Machine, fingerprint
-from ..measure import Figures, Level, Plan, Round, Subject
+from ..machine import Machine, fingerprint, summary
+from ..measure import Figures, Plan, Round, Subject, curves
+from ..measure.quiet import disturbances
+from ..measure.run import told
+from ..measure.subjects import copy_of, local
 from ..store import PullEvent
 from ..upstream.openai import OpenAIEngine
 
 OURS: Final = "ours"
 _COMMON: Final = frozenset({"chat", "completions", "stream_options"})
 """What any server of OpenAI's wire that can be measured understands."""
-
-_BUSY: Final = 0.25
-"""Share of all CPUs that others may use before figures are called disturbed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +64,7 @@ class Measuring:
         async with aclosing(_Other(self._fleet, self._engines, card, body)) as other:
             if body.against:
                 others[body.against] = await other.subject()
-            about = {"machine": hardware(self._machine), "fingerprint": fingerprint(self._machine)}
+            about = {"machine": summary(self._machine), "fingerprint": fingerprint(self._machine)}
             subjects = {OURS: Subject(ours.run, str(card.name), about), **others}
             watch = Watch(self._fleet, {card.digest, *other.digests})
             await watch.begin()
@@ -92,7 +88,8 @@ class Measuring:
             result["ratios"] = measure.apart(mine, before)
         if body.plot:
             shown = {str(card.name): mine} | {n: f for n, f in figures.items() if n != OURS}
-            result["svg"] = picture(shown | ({"before": before} if before else {}))
+            lines = curves(shown | ({"before": before} if before else {}))
+            result["svg"] = charts.lines("Tokens a second", "clients", "tokens/s", lines)
         yield PullEvent("success", result=result)
 
 
@@ -140,13 +137,6 @@ class Leased:
         }
 
 
-def copy_of(card: Card, key: str, tuning: Tuning) -> Card:
-    """The same model as another one that is loaded as ``tuning`` says: both can be loaded at once."""
-    digest = hashlib.sha256(f"{card.digest} {key}".encode()).hexdigest()
-    name = dataclasses.replace(card.name, tag=f"{card.name.tag[:64]}.{key}"[:128])
-    return dataclasses.replace(card, digest=digest, name=name, tuning=tuning, alias_of="")
-
-
 class _Other:
     """What a model is held against; ``aclose`` ends what was begun for it."""
 
@@ -179,21 +169,6 @@ class _Other:
             await self._fleet.stop(self._copy)
 
 
-def local(url: str) -> str:
-    """``host:port`` of an http URL on this machine. Raises BadRequest for any other."""
-    with suppress(ValueError):
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or 80
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-        if parts.scheme == "http" and loopback and parts.path.rstrip("/") in ("", "/v1"):
-            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    raise BadRequest(
-        "only a server on this machine can be measured: an URL like http://127.0.0.1:8080",
-        hint="Or name a build; see: inhouse engine list",
-        param="against",
-    )
-
-
 class Watch:
     """Notices what else was computed meanwhile; ``own`` are the digests of what is measured."""
 
@@ -218,10 +193,7 @@ class Watch:
 
     def reasons(self) -> list[str]:
         """Why the figures may be too low, in sentences."""
-        out = [f"{name} answered requests meanwhile." for name in sorted(self._others)]
-        if self._busy > _BUSY:
-            out.append(f"Other programs used {self._busy:.0%} of the CPUs before it began.")
-        return out
+        return disturbances(self._others, self._busy)
 
 
 def busy_now(interval: float = 0.5) -> float:
@@ -229,36 +201,4 @@ def busy_now(interval: float = 0.5) -> float:
     return float(psutil.cpu_percent(interval)) / 100
 
 
-def hardware(machine: Machine) -> str:
-    """One line that says what figures were taken on."""
-    memory = machine.memory_total / 2**30
-    gpus = "".join(f", {gpu.name}" for gpu in machine.gpus)
-    return (
-        f"{machine.cpu or machine.arch}, {machine.physical_cores} cores, {memory:.0f} GiB{gpus}, {machine.os}"
-    )
-
-
-def told(one: Round, plan: Plan, *, several: bool) -> str:
-    """A round for people who wait."""
-    who = f"{one.subject}, " if several else ""
-    people = "1 client" if one.clients == 1 else f"{one.clients} clients"
-    return f"{who}{people}, round {one.number} of {plan.rounds}: {one.total:.1f} tokens/s"
-
-
-def picture(figures: Mapping[str, Figures]) -> str:
-    """Tokens a second by the number of clients, as SVG."""
-    series = {
-        f"{who}: {name}": [(float(level.clients), value(level)) for level in found.levels]
-        for who, found in figures.items()
-        for name, value in _LINES
-    }
-    return charts.lines("Tokens a second", "clients", "tokens/s", series)
-
-
-_LINES: Final[tuple[tuple[str, Callable[[Level], float]], ...]] = (
-    ("all streams", lambda level: level.total.median),
-    ("one stream", lambda level: level.decode.median),
-)
-
-
-__all__ = ["Ground", "Leased", "Measuring", "Watch", "busy_now", "copy_of", "hardware", "local"]
+__all__ = ["Ground", "Leased", "Measuring", "Watch", "busy_now"]

@@ -17,8 +17,9 @@ from ..engines.variants.choice import WHEEL, Candidate
 from ..engines.variants.figures import Figure
 from ..fleet import Fleet
 from ..measure import Figures, Plan, Subject
+from ..measure.subjects import copy_of
 from ..store import PullEvent
-from .measuring import Leased, copy_of
+from .measuring import Leased
 
 ROUNDS: Final = 5
 PROMPT, ANSWER = 384, 48

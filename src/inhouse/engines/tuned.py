@@ -1,4 +1,4 @@
-"""What measuring found best, kept by weights, engine build and machine; and what there is to try.
+"""What measuring found best, kept by weights, engine build and machine.
 
 One JSON file each under ``tuned`` in the home. A file is written whole or not at all, and one that is not
 understood counts as none: tuning makes things faster, it must never stop them.
@@ -10,23 +10,20 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import msgspec
 
-from ..core.models import Card
+from ..core.journal import Record
 from . import speculation
 from .recipe import Tuned
 
 FOLDER: Final = "tuned"
 LARGEST: Final = 2**20  # bytes of a file that is read
-_BATCHES: Final = (64, 128, 256, 512)
 _TYPES: Final = frozenset({"", "f16", "q8_0", "q4_0"})
-
-Kind = Literal["speed", "prefill", "clients", "guess"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,72 +145,26 @@ def free_of(tuned: Tuned, settled: frozenset[str]) -> Tuned:
     return dataclasses.replace(tuned, **changes)
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One setting and the values to try, each as changes of a Tuned. ``kind`` is what decides: speed of one
-    stream, prefill, the total of many clients, or guessing (ordinary text and copies). ``offered`` values
-    are measured and shown, never taken by themselves: they cost quality."""
-
-    name: str
-    values: tuple[Mapping[str, Any], ...]
-    kind: Kind
-    offered: tuple[Mapping[str, Any], ...] = ()
-
-
-def steps(
-    card: Card,
-    *,
-    cores: int,
-    logical: int,
-    drafts: Sequence[tuple[str, str]] = (),
-    settled: frozenset[str] = frozenset(),
-    quick: bool = False,
-) -> tuple[Step, ...]:
-    """What to try, the most telling first. ``drafts``: (name, digest) of models that could guess for this
-    one. What a person has ``settled`` is not tried."""
-    threads = sorted({cores, max(1, cores - 1), logical, max(1, cores // 2)} - {cores}, reverse=True)
-    found = [
-        Step("threads", tuple({"threads": n} for n in threads), "speed"),
-        Step("batch", tuple({"batch": n} for n in (_BATCHES[1:3] if quick else _BATCHES)), "prefill"),
-        Step("speculative", _guesses(card, drafts, quick), "guess"),
-    ]
-    if not quick:
-        found += [
-            Step("flash_attention", ({"flash_attention": True}, {"flash_attention": False}), "speed"),
-            Step(
-                "kv_cache_type", ({"kv_cache_type": "q8_0"},), "speed", offered=({"kv_cache_type": "q4_0"},)
-            ),
-            Step("mmap", ({"mmap": False}, {"mmap": True}), "speed"),
-            Step("slots", ({"slots": 8}, {"slots": 16}), "clients"),
-        ]
-    return tuple(step for step in found if step.name not in settled and step.values)
+def as_json(kept: Kept) -> dict[str, Any]:
+    """A tuning for clients: only what was set."""
+    blank = Tuned()
+    fields = {name: getattr(kept.tuned, name) for name in Tuned.__slots__}
+    return {
+        "model": kept.model,
+        "build": kept.key.build,
+        "machine": kept.key.machine,
+        "at": kept.at,
+        "tuned": {name: value for name, value in fields.items() if value != getattr(blank, name)},
+        "gains": dict(kept.gains),
+        "trials": [{name: getattr(trial, name) for name in Trial.__slots__} for trial in kept.trials],
+    }
 
 
-def _guesses(card: Card, drafts: Sequence[tuple[str, str]], quick: bool) -> tuple[Mapping[str, Any], ...]:
-    modes: list[Mapping[str, Any]] = [{"speculative": speculation.NONE}]
-    own = "draft" if card.of_role("draft") else ""
-    for name in speculation.possible(card, own)[1:]:
-        if name == "ngram" and speculation.safe(card) and not own:
-            continue  # what is done anyway
-        if name in speculation.SHARES or (quick and name not in ("mtp", "draft")):
-            continue
-        modes.append({"speculative": name})
-    if not own and not quick:
-        modes += [{"speculative": "draft", "draft": digest} for _, digest in drafts]
-    return tuple(modes)
+def record(kept: Kept) -> Record:
+    """What the journal says of a search that is over."""
+    gained = ", ".join(f"{name} {gain:.2f}x" for name, gain in kept.gains.items())
+    text = f"It was tuned for this machine: {gained}." if gained else "Nothing beats the defaults here."
+    return Record("notice", kept.model, text, f"See: inhouse tune {kept.model} --show")
 
 
-def shown(change: Mapping[str, Any], names: Mapping[str, str] | None = None) -> str:
-    """A change for people: ``threads 1``, ``speculative draft (qwen2.5-coder:0.5b)``."""
-    words = []
-    for key, value in change.items():
-        if key == "draft":
-            words.append(f"({(names or {}).get(value, value[:12])})")
-        elif isinstance(value, bool):
-            words.append(f"{key} {'on' if value else 'off'}")
-        else:
-            words.append(f"{key} {value}")
-    return " ".join(words)
-
-
-__all__ = ["Kept", "Key", "Shelf", "Step", "Trial", "free_of", "sane", "shown", "steps"]
+__all__ = ["Kept", "Key", "Shelf", "Trial", "as_json", "free_of", "record", "sane"]

@@ -4,7 +4,7 @@ from .detect import available, detect
 from .findings import Finding, findings
 from .fit import Fit, plan
 from .machine import Bandwidth, Caches, Disk, Gpu, Limit, Machine, Node, Trouble
-from .records import fingerprint, from_json, to_json
+from .records import fingerprint, from_json, summary, to_json
 from .speed import Measure, known, measured
 
 __all__ = [
@@ -27,5 +27,6 @@ __all__ = [
     "known",
     "measured",
     "plan",
+    "summary",
     "to_json",
 ]

@@ -87,3 +87,12 @@ def fingerprint(machine: Machine) -> str:
     }
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
+
+
+def summary(machine: Machine) -> str:
+    """One line that says what figures were taken on."""
+    memory = machine.memory_total / 2**30
+    gpus = "".join(f", {gpu.name}" for gpu in machine.gpus)
+    return (
+        f"{machine.cpu or machine.arch}, {machine.physical_cores} cores, {memory:.0f} GiB{gpus}, {machine.os}"
+    )

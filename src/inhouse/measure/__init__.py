@@ -1,6 +1,6 @@
 """How fast an engine is: the same requests at one to many clients, as medians with their spread."""
 
-from .figures import Figures, Level, Spread, ratio
+from .figures import Figures, Level, Spread, curves, ratio
 from .plan import Plan, Task
 from .run import Round, Run, Subject, compare, fold, measure, rounds
 from .sample import Sample, sample
@@ -18,6 +18,7 @@ __all__ = [
     "Task",
     "apart",
     "compare",
+    "curves",
     "fold",
     "in_turns",
     "measure",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from ..core.errors import BadRequest
 from .plan import Plan
@@ -145,4 +145,19 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
     return Spread.of(a / b for a, b in pairs if a > 0 and b > 0)
 
 
-__all__ = ["Figures", "Level", "Spread", "ratio"]
+def curves(figures: Mapping[str, Figures]) -> dict[str, list[tuple[float, float]]]:
+    """Lines to draw: tokens a second by the number of clients, of all streams and of one, by name."""
+    return {
+        f"{who}: {name}": [(float(level.clients), value(level)) for level in found.levels]
+        for who, found in figures.items()
+        for name, value in _LINES
+    }
+
+
+_LINES: Final[tuple[tuple[str, Callable[[Level], float]], ...]] = (
+    ("all streams", lambda level: level.total.median),
+    ("one stream", lambda level: level.decode.median),
+)
+
+
+__all__ = ["Figures", "Level", "Spread", "curves", "ratio"]

@@ -110,4 +110,11 @@ def fold(subjects: Mapping[str, Subject], plan: Plan, done: Iterable[Round]) -> 
     return out
 
 
-__all__ = ["Round", "Run", "Subject", "compare", "fold", "measure", "rounds"]
+def told(one: Round, plan: Plan, *, several: bool) -> str:
+    """A round for people who wait; ``several`` subjects take turns."""
+    who = f"{one.subject}, " if several else ""
+    people = "1 client" if one.clients == 1 else f"{one.clients} clients"
+    return f"{who}{people}, round {one.number} of {plan.rounds}: {one.total:.1f} tokens/s"
+
+
+__all__ = ["Round", "Run", "Subject", "compare", "fold", "measure", "rounds", "told"]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from pathlib import Path
+from typing import Final
 
-from ..config import Config
 from ..core.models import Card
-from ..engines import tuned
-from ..engines.recipe import Recipe, Room, Tuned
-from ..engines.speculation import pairs
-from ..engines.tuned import Kept, Key, Shelf
 from ..machine import Machine, fingerprint
+from .recipe import Recipe, Room, Tuned
+from .speculation import pairs
+from .tuned import Kept, Key, Shelf, free_of
 
 _SETTINGS: Final = {
     "threads": "engine.threads",
@@ -24,11 +23,19 @@ _SETTINGS: Final = {
 
 
 class Tunings:
-    """The tunings of this home on this machine. ``models`` lists the stored ones."""
+    """The tunings of a home on a machine. ``origins`` says of each setting where it comes from, ``default``
+    if from nobody; ``models`` lists the stored ones."""
 
-    def __init__(self, config: Config, machine: Machine, models: Callable[[], Sequence[Card]]) -> None:
-        self._shelf = Shelf(config.home)
-        self._origins = config.origins
+    def __init__(
+        self,
+        home: Path,
+        machine: Machine,
+        *,
+        origins: Mapping[str, str],
+        models: Callable[[], Sequence[Card]],
+    ) -> None:
+        self._shelf = Shelf(home)
+        self._origins = origins
         self._machine = fingerprint(machine)
         self._models = models
         self._known: dict[Key, Kept | None] = {}
@@ -78,7 +85,7 @@ class Tunings:
         found = self._trials.get(card.digest)
         if found is None:
             kept = self.kept(card, recipe)
-            found = tuned.free_of(kept.tuned, self.settled(card)) if kept else Tuned()
+            found = free_of(kept.tuned, self.settled(card)) if kept else Tuned()
         if found.draft and found.speculative == "draft" and not card.of_role("draft"):
             draft = next((one for one in self._models() if one.weights_digest == found.draft), None)
             if draft is None or not pairs(card, draft):
@@ -99,10 +106,4 @@ def with_draft(card: Card, draft: Card) -> Card:
     return dataclasses.replace(card, files=(*card.files, dataclasses.replace(weights, role="draft")))
 
 
-def changed(base: Tuned, change: Mapping[str, Any]) -> Tuned:
-    """``base`` with one thing tried; another way of guessing takes its draft model along."""
-    blank: dict[str, Any] = {"draft": "", "draft_tokens": None} if "speculative" in change else {}
-    return dataclasses.replace(base, **{**blank, **change})
-
-
-__all__ = ["Tunings", "changed", "with_draft"]
+__all__ = ["Tunings", "with_draft"]

@@ -12,21 +12,19 @@ from typing import Any, cast
 
 import pytest
 
-from inhouse import config
-from inhouse.compose import tuning
-from inhouse.compose.measuring import Ground, Watch, copy_of, local
+from inhouse.compose.measuring import Ground, Watch
 from inhouse.compose.tuning import Tuner
-from inhouse.compose.tunings import Tunings, changed, with_draft
 from inhouse.core.engine import Launch
-from inhouse.core.errors import BadRequest, Conflict, LoadFailed, ModelNotFound, OutOfMemory, Unsupported
+from inhouse.core.errors import Conflict, LoadFailed, ModelNotFound, OutOfMemory, Unsupported
 from inhouse.core.journal import Record
-from inhouse.core.models import Card, CardFile, Footprint, ModelName, Tuning
+from inhouse.core.models import Card, CardFile, Footprint, ModelName
 from inhouse.core.requests import LoadOptions
 from inhouse.dialects.inhouse.measuring import TuneBody
 from inhouse.engines.recipe import Recipe, Room, Tuned
 from inhouse.engines.tuned import Kept, Key
+from inhouse.engines.tunings import Tunings
 from inhouse.machine import Machine, fingerprint
-from inhouse.measure import Plan, Round, Sample, Subject
+from inhouse.measure import Plan, Round, Sample, Subject, contest
 from inhouse.store import PullEvent
 
 MACHINE = Machine("linux", "x86_64", "A CPU", 2, 2, (), 8 * 2**30, 8 * 2**30)
@@ -104,8 +102,8 @@ class StubFleet:
 class World:
     def __init__(self, home: Path, monkeypatch: pytest.MonkeyPatch, **faster: float) -> None:
         self.models = [CARD]
-        self.config = config.load({"INHOUSE_HOME": str(home)})
-        self.tunings = Tunings(self.config, MACHINE, lambda: self.models)
+        self.home = home
+        self.tunings = self.fresh()
         self.speeds = Speeds(self.tunings, {key.replace("__", "="): value for key, value in faster.items()})
         monkeypatch.setattr("inhouse.measure.rounds", self.speeds.rounds)
         self.fleet = StubFleet()
@@ -117,6 +115,10 @@ class World:
         self.tuner = Tuner(
             ground, self.tunings, plan=self._plan, free=lambda: self.free, tell=self.told.append
         )
+
+    def fresh(self) -> Tunings:
+        """What was kept, read again."""
+        return Tunings(self.home, MACHINE, origins={}, models=lambda: self.models)
 
     def _resolve(self, name: str) -> Card:
         found = next((card for card in self.models if card.name == ModelName.parse(name)), None)
@@ -145,8 +147,7 @@ async def test_what_is_faster_is_taken_kept_and_used(tmp_path: Path, monkeypatch
     assert result["tuned"] == {"batch": 256, "flash_attention": True}
     assert outcomes(result)["threads 1"] == "slower"
     assert result["gains"]["prefill"] == pytest.approx(1.43)
-    fresh = Tunings(world.config, MACHINE, lambda: world.models)
-    _, room = fresh.apply(CARD, RECIPE, Room(1, 2))
+    _, room = world.fresh().apply(CARD, RECIPE, Room(1, 2))
     assert room.tuned == Tuned(batch=256, flash_attention=True)
     assert "tuned for this machine" in world.told[0].cause
 
@@ -218,7 +219,7 @@ async def test_a_batch_that_takes_too_long_is_not_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = World(tmp_path, monkeypatch, batch__512=1.5)
-    monkeypatch.setattr(tuning, "PATIENCE", 0.001)
+    monkeypatch.setattr(contest, "PATIENCE", 0.001)
     result = await world.tune()
     assert "wait too long" in outcomes(result)["batch 512"]
     assert result["tuned"] == {}
@@ -297,88 +298,29 @@ class TestRefusals:
             await self.run(world, "nobody")
 
 
-class TestTunings:
-    KEPT = Kept(
-        Key("1" * 64, RECIPE.build, fingerprint(MACHINE)), "m:latest", Tuned(threads=1, batch=256), 1.0
-    )
-
-    def test_it_is_shown_and_forgotten(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        world = World(tmp_path, monkeypatch)
-        world.tunings.keep(self.KEPT)
-        shown = world.tuner.shown("m")
-        assert shown["tunings"][0]["tuned"] == {"threads": 1, "batch": 256}
-        assert shown["tunings"][0]["used"] is True
-        assert world.tuner.forget("m") == 1
-        assert world.tuner.shown("m")["tunings"] == []
-        assert world.tunings.apply(CARD, RECIPE, Room(1, 2))[1].tuned == Tuned()
-
-    def test_another_build_or_machine_does_not_use_it(self, tmp_path: Path) -> None:
-        settings = config.load({"INHOUSE_HOME": str(tmp_path)})
-        Tunings(settings, MACHINE, list).keep(self.KEPT)
-        other = cast(Recipe, SimpleNamespace(build="llama.cpp b2"))
-        elsewhere = Tunings(settings, dataclasses.replace(MACHINE, cpu="Another"), list)
-        assert Tunings(settings, MACHINE, list).apply(CARD, other, Room(1, 2))[1].tuned == Tuned()
-        assert elsewhere.apply(CARD, RECIPE, Room(1, 2))[1].tuned == Tuned()
-
-    def test_what_the_user_or_the_model_set_comes_first(self, tmp_path: Path) -> None:
-        settings = config.load({"INHOUSE_HOME": str(tmp_path), "INHOUSE_THREADS": "2"})
-        tunings = Tunings(settings, MACHINE, list)
-        tunings.keep(self.KEPT)
-        assert tunings.apply(CARD, RECIPE, Room(1, 2))[1].tuned == Tuned(batch=256)
-        own = dataclasses.replace(CARD, tuning=Tuning(kv_cache_type="q8_0"))
-        assert tunings.settled(own) == {"threads", "kv_cache_type"}
-
-    def test_another_way_of_guessing_takes_its_draft_model_along(self) -> None:
-        draft = changed(Tuned(batch=64), {"speculative": "draft", "draft": "d"})
-        assert changed(draft, {"speculative": "ngram"}) == Tuned(batch=64, speculative="ngram")
-        assert changed(draft, {"threads": 1}).draft == "d"
-
-    def test_a_draft_model_is_a_file_of_the_model(self) -> None:
-        assert [file.role for file in with_draft(CARD, SMALL).files] == ["model", "draft"]
+def test_what_is_kept_is_shown_and_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, monkeypatch)
+    key = Key(CARD.weights_digest, RECIPE.build, fingerprint(MACHINE))
+    world.tunings.keep(Kept(key, "m:latest", Tuned(threads=1, batch=256), 1.0))
+    shown = world.tuner.shown("m")
+    assert shown["tunings"][0]["tuned"] == {"threads": 1, "batch": 256}
+    assert shown["tunings"][0]["used"] is True
+    assert world.tuner.forget("m") == 1
+    assert world.tuner.shown("m")["tunings"] == []
+    assert world.tunings.apply(CARD, RECIPE, Room(1, 2))[1].tuned == Tuned()
 
 
-class TestPieces:
-    def test_a_copy_is_another_model_for_the_fleet(self) -> None:
-        one, other = (copy_of(CARD, key, CARD.tuning) for key in "ab")
-        assert len({CARD.digest, one.digest, other.digest}) == 3
-        assert one.weights == CARD.weights
-        assert ModelName.parse(str(one.name)) == one.name
-
-    @pytest.mark.parametrize(
-        ("url", "address"),
-        [
-            ("http://127.0.0.1:8080", "127.0.0.1:8080"),
-            ("http://localhost:81/v1/", "localhost:81"),
-            ("http://[::1]:9/", "[::1]:9"),
-            ("http://127.0.0.1", "127.0.0.1:80"),
-        ],
-    )
-    def test_servers_on_this_machine_may_be_measured(self, url: str, address: str) -> None:
-        assert local(url) == address
-
-    @pytest.mark.parametrize(
-        "url",
-        [
-            "http://10.0.0.1:1",
-            "https://127.0.0.1:1",
-            "http://127.0.0.1:1/x",
-            "/",
-            "http://a b/",
-            "http://[::",
-        ],
-    )
-    def test_no_others(self, url: str) -> None:
-        with pytest.raises(BadRequest):
-            local(url)
-
-    def test_who_disturbed_is_named_once(self) -> None:
-        fleet = StubFleet()
-        fleet.busy = [SimpleNamespace(card=SMALL, busy=1), SimpleNamespace(card=CARD, busy=1)]
-        watch = Watch(cast(Any, fleet), {CARD.digest.replace("0", "9")})
-        own = dataclasses.replace(SMALL, digest="a" * 64)
-        fleet.busy[0].card = own
-        assert watch.look()
-        assert watch.look()
-        assert len(watch.reasons()) == 2
-        fleet.busy = []
-        assert not watch.look()
+def test_who_disturbed_is_named_once() -> None:
+    fleet = StubFleet()
+    fleet.busy = [SimpleNamespace(card=SMALL, busy=1), SimpleNamespace(card=CARD, busy=1)]
+    watch = Watch(cast(Any, fleet), {CARD.digest.replace("0", "9")})
+    own = dataclasses.replace(SMALL, digest="a" * 64)
+    fleet.busy[0].card = own
+    assert watch.look()
+    assert watch.look()
+    assert watch.reasons() == [
+        "m:latest answered requests meanwhile.",
+        "small:latest answered requests meanwhile.",
+    ]
+    fleet.busy = []
+    assert not watch.look()
