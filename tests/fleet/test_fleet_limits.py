@@ -214,10 +214,47 @@ def test_after_a_failed_load_no_alarm_is_left() -> None:
     assert shop.scheduler.next_wake() == math.inf
 
 
+def test_a_load_takes_nothing_of_the_time_that_a_request_may_wait() -> None:
+    scheduler = Scheduler(Limits(queue_timeout=5.0))
+    scheduler.step(Come("first", "m", "m", "a", 1), 0.0)
+    scheduler.step(Come("meanwhile", "m", "m", "a", 1), 1.0)
+    scheduler.step(Come("own", "m", "m", "a", 1, deadline=30.0), 1.0)
+    [late] = scheduler.step(Tick(), 30.0)
+    assert isinstance(late, Refuse)
+    assert late.ticket == "own"
+    assert scheduler.step(Tick(), 200.0) == []
+    assert scheduler.step(Ready("m", 1), 201.0) == [Grant("first", "m")]
+    assert scheduler.next_wake() == 206.0
+    [refused] = scheduler.step(Tick(), 206.0)
+    assert isinstance(refused, Refuse)
+    assert refused.ticket == "meanwhile"
+
+
+def test_who_waits_for_room_may_wait_no_longer_than_others() -> None:
+    scheduler = Scheduler(Limits(queue_timeout=5.0, max_loaded=1, patience=1e6))
+    scheduler.step(Come("runs", "a", "a", "a", 1), 0.0)
+    scheduler.step(Ready("a", 1), 0.0)
+    assert scheduler.step(Come("waits", "b", "b", "a", 1), 1.0) == []
+    [refused] = scheduler.step(Tick(), 6.0)
+    assert isinstance(refused, Refuse)
+
+
+def test_an_alarm_that_is_set_again_rings_once_and_at_its_new_time() -> None:
+    alarms = Alarms()
+    alarms.set(1, 1.0)
+    alarms.set(1, math.inf)
+    assert alarms.next() == math.inf
+    alarms.set(1, 3.0)
+    alarms.set(1, 3.0)
+    assert alarms.due(2.0) == []
+    assert alarms.due(3.0) == [1]
+    assert alarms.next() == math.inf
+
+
 def test_where_nobody_may_wait_a_free_slot_is_still_taken() -> None:
     scheduler = Scheduler(Limits(queue_timeout=0.0))
     scheduler.step(Come("load", "m", "m", "a", 1), 0.0)
-    assert scheduler.step(Ready("m", 1), 0.0) == [Grant("load", "m")]
+    assert scheduler.step(Ready("m", 1), 0.9) == [Grant("load", "m")]
     [refused] = scheduler.step(Come("late", "m", "m", "a", 1), 1.0) + scheduler.step(Tick(), 1.1)
     assert isinstance(refused, Refuse)
     assert isinstance(refused.error, DeadlineExceeded)

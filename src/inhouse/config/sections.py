@@ -77,7 +77,10 @@ class Fleet:
         (), "INHOUSE_PRELOAD", "Models that are loaded when the server starts, comma-separated.", names
     )
     queue_timeout: float = setting(
-        600.0, "INHOUSE_QUEUE_TIMEOUT", "How long a request may wait for a slot.", duration
+        600.0,
+        "INHOUSE_QUEUE_TIMEOUT",
+        "How long a request may wait for its turn, loading aside; 0: do not wait.",
+        duration,
     )
     load_timeout: float = setting(
         300.0, "INHOUSE_LOAD_TIMEOUT", "How long a model may take to load.", duration
@@ -112,6 +115,12 @@ class Engine:
     threads: int = setting(0, "INHOUSE_THREADS", "CPU threads of a worker; 0: physical cores.", whole)
     converter: str = setting(
         "", "INHOUSE_CONVERTER", "llama.cpp's convert_hf_to_gguf.py, or a command; empty: our own.", str
+    )
+    kernels: str = setting(
+        "auto",
+        "INHOUSE_KERNELS",
+        "auto: Inhouse's own kernels compute where they are installed and pass their tests; off: never.",
+        one_of("auto", "off"),
     )
     kv_cache_type: str = setting(
         "f16", "INHOUSE_KV_CACHE_TYPE", "KV cache type: f16, q8_0 or q4_0.", one_of("f16", "q8_0", "q4_0")

@@ -18,7 +18,7 @@ class Alarms:
         self._order = itertools.count()
 
     def set(self, ticket: Ticket, when: float) -> None:
-        """``when`` may be ``inf``: never."""
+        """``when`` may be ``inf``: never. The ticket's earlier alarm is forgotten."""
         self._times[ticket] = when
         if when < math.inf:
             heapq.heappush(self._heap, (when, next(self._order), ticket))
@@ -27,12 +27,12 @@ class Alarms:
         """The ticket left the line."""
         self._times.pop(ticket, None)
         if len(self._heap) > 2 * len(self._times) + 16:
-            self._heap = [one for one in self._heap if one[2] in self._times]
+            self._heap = [one for one in self._heap if self._times.get(one[2]) == one[0]]
             heapq.heapify(self._heap)
 
     def next(self) -> float:
         """The first alarm; ``inf`` if there is none."""
-        while self._heap and self._heap[0][2] not in self._times:
+        while self._heap and self._times.get(self._heap[0][2]) != self._heap[0][0]:
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else math.inf
 

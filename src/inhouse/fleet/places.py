@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from typing import Final
 
 from .alarms import Alarms
 from .fairness import Waiting
 from .messages import Arrive, Ticket
-from .model import Model, Running
+from .model import Model, Running, State
 
 SHORTEST: Final = 0.001
 """Seconds that everybody may wait, so that who finds a slot free is not late for it."""
@@ -50,7 +51,17 @@ class Places:
         )
         model.queue.push(item)
         self._places[item.ticket] = (model, item)
-        self._alarms.set(item.ticket, min(event.deadline, now + max(SHORTEST, self._timeout)))
+        self._wind(model, item, now)
+
+    def wind(self, model: Model, now: float) -> None:
+        """The model began to load or became ready: how long its line may wait is counted from now. Loading
+        does not count, or a model that takes longer could never be loaded."""
+        for item in model.queue:
+            self._wind(model, item, now)
+
+    def _wind(self, model: Model, item: Waiting, now: float) -> None:
+        latest = math.inf if model.state is State.LOADING else now + max(SHORTEST, self._timeout)
+        self._alarms.set(item.ticket, min(item.deadline, latest))
 
     def next_alarm(self) -> float:
         """When the next one in line runs out of time."""

@@ -160,6 +160,7 @@ class Scheduler:
         self._backoff.succeeded(Whole(model.group))
         model.state, model.slots = State.READY, max(1, slots)
         model.since = model.last_used = now
+        self._places.wind(model, now)
 
     def _load_failed(self, key: m.Key, error: InhouseError, now: float) -> None:
         model = self._models.get(key)
@@ -239,6 +240,7 @@ class Scheduler:
             self._refuse_waiting(self._models[key], not_there(self._models[key].least, left or 0))
         for key in decided.start:
             self._models[key].state, self._models[key].since = State.LOADING, now
+            self._places.wind(self._models[key], now)
             self._out.append(m.Start(key))
         for model in list(self._models.values()):
             if model.state is State.READY:
