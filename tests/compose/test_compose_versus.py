@@ -98,13 +98,10 @@ async def test_workers_go_when_nobody_waits_any_more(tmp_path: Path) -> None:
     assert sorted(house.stopped) == ["native", "wheel"]
 
 
-async def test_what_cannot_be_measured_says_so(tmp_path: Path) -> None:
+async def test_what_cannot_be_measured_says_so_before_anything_is_loaded(tmp_path: Path) -> None:
     house = House(tmp_path)
     with pytest.raises(Conflict, match="no model to measure with"):
         await run(house.versus())
-    with pytest.raises(NotFound, match="no such GGUF model"):
-        await run(house.versus(card("m")), "other")
     with pytest.raises(NotFound, match="cannot be used"):
         await run(house.versus(card("m")), "m", ("broken",))
-    with pytest.raises(Conflict, match="nothing to compare"):
-        await run(House(tmp_path, ("wheel",)).versus(card("m")))
+    assert house.order == house.stopped == []

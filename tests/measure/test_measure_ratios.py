@@ -9,7 +9,7 @@ import pytest
 from inhouse.measure import Figures, Level, Plan, Round, Sample, apart, curves, in_turns
 from inhouse.measure.duel import MOST, luck, verdict
 from inhouse.measure.run import told
-from inhouse.measure.versus import decode, gains, prefill, total
+from inhouse.measure.versus import decode, gains, prefill, times, total
 
 
 def a_round(who: str, number: int, seconds: float, *, clients: int = 1) -> Round:
@@ -104,3 +104,9 @@ def test_a_round_is_told_to_people_who_wait() -> None:
     plan = Plan(rounds=3)
     assert told(a_round("a", 2, 2.0), plan, several=False) == "1 client, round 2 of 3: 5.5 tokens/s"
     assert told(a_round("a", 2, 2.0, clients=2), plan, several=True).startswith("a, 2 clients, round 2")
+
+
+def test_times_are_medians_round_by_round_in_whatever_order_they_came() -> None:
+    done = [a_round("new", 2, 1.0), a_round("old", 1, 4.0), a_round("new", 1, 2.0), a_round("old", 2, 3.0)]
+    assert times(done, "new", "old", total).median == pytest.approx((2.0 + 3.0) / 2)
+    assert times(done, "new", "nobody", total).count == 0

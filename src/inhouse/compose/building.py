@@ -10,26 +10,25 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ..config import Config
-from ..core.errors import Conflict, InhouseError, NotFound, Unsupported
+from ..core.errors import Conflict, InhouseError, Unsupported
 from ..core.journal import Record
 from ..dialects.inhouse.engines import BenchOrder, InstallOrder
 from ..engines import registry
 from ..engines.engines import Engines
-from ..engines.variants import catalogue
-from ..engines.variants.choice import WHEEL, Candidate
+from ..engines.variants import view
 from ..engines.variants.install import Choice, Installer, Report
+from ..engines.variants.orders import AUTO, check_idle, check_ours, check_use
 from ..engines.variants.origin import Wish
+from ..engines.variants.versus import worth_measuring
 from ..fleet import Fleet
 from ..store import Policy, PullEvent
 from ..store.pulling import Job
 from ..store.sources import Watch
 from .fetching import BuildNet
 from .versus import Versus
-
-AUTO: Final = "auto"
 
 
 class Builds:
@@ -65,22 +64,14 @@ class Builds:
 
     def _listed(self, used: set[str]) -> dict[str, Any]:
         found = self._engines.candidates()
-        chosen = self._engines.default.name
-        machine = self._engines.machine
-        here = {one.key for one in found}
         config = self._config
         others = [one.find(config.engine, config.home, os.environ) for one in self._engines.others]
+        chosen = self._engines.default.name
         return {
             "use": self._engines.kept.use or AUTO,
             "chosen": chosen,
-            "builds": [
-                _shown(one, chosen=f"llama.cpp ({one.key})" == chosen, used=one.key in used) for one in found
-            ],
-            "available": [
-                {**_described(one), "why_not": one.misfit(machine)}
-                for one in catalogue.builds()
-                if one.name not in here and one.file(machine) is not None
-            ],
+            "builds": view.installed(found, chosen, used),
+            "available": view.available(found, self._engines.machine),
             "engines": [asdict(one) for one in others],
         }
 
@@ -90,20 +81,7 @@ class Builds:
         """Choose a build for all models that name none. Raises NotFound, Unsupported."""
         if name != AUTO:
             self._engines.forgive(name)
-            found = next((one for one in self._engines.candidates() if one.key == name), None)
-            if found is None:
-                catalogue.named(name)
-                raise NotFound(
-                    f"The build {name!r} is not installed.", hint=f"Install it: inhouse engine install {name}"
-                )
-            if found.why:
-                raise Unsupported(f"The build {name!r} cannot be used: {found.why}.", hint=found.fix)
-            kind = self._config.engine.kind
-            if kind not in (AUTO, found.kind):
-                raise Unsupported(
-                    f"The build {name!r} is not used: INHOUSE_ENGINE={kind} does not allow it.",
-                    hint="Change that setting and restart the server.",
-                )
+            check_use(name, self._engines.candidates(), self._config.engine.kind)
         self._engines.kept.choose("" if name == AUTO else name)
         self._engines.refresh()
         self._note(f"{self._engines.default.name} runs models from now on: it was chosen.")
@@ -111,17 +89,9 @@ class Builds:
 
     async def remove(self, name: str, *, force: bool) -> None:
         """Delete an installed build. Raises NotFound, Conflict, Unsupported for what we did not install."""
-        if name in (WHEEL, "path") or any(one.name == name for one in self._engines.others):
-            raise Unsupported(
-                f"{name!r} is no build that was installed here, so it is not removed.",
-                hint="Only builds of llama.cpp are: inhouse engine list",
-            )
-        models = sorted({str(one.card.name) for one in self._fleet.loaded() if one.variant == name})
-        if models and not force:
-            raise Conflict(
-                f"The build {name!r} runs {', '.join(models)} now.",
-                hint=f"Stop that first (inhouse stop {models[0]}), or remove it all the same with --force.",
-            )
+        check_ours(name, (one.name for one in self._engines.others))
+        if not force:
+            check_idle(name, (str(one.card.name) for one in self._fleet.loaded() if one.variant == name))
         await asyncio.to_thread(self._removed, name)
 
     def _removed(self, name: str) -> None:
@@ -172,10 +142,10 @@ class Builds:
             yield PullEvent("success", result=result)
 
     def _worth_measuring(self, key: str) -> bool:
-        """A build for a GPU is taken as it is; one for the CPU must be faster than the wheel."""
+        """See ``versus.worth_measuring``. Blocking."""
         self._engines.forgive(key)
         self._engines.refresh()
-        return any(one.key == key and not one.gpu and not one.why for one in self._engines.candidates())
+        return worth_measuring(self._engines.candidates(), key)
 
     def _placed(self, other: registry.Other, watch: Watch) -> None:
         """Install an engine that is no build of llama.cpp."""
@@ -259,42 +229,8 @@ class Builds:
         """Choose again; whether the build is used now, and why (not). Blocking."""
         self._engines.refresh()
         one = next((c for c in self._engines.candidates() if c.key == key), None)
-        chosen = self._engines.default.name == f"llama.cpp ({key})"
+        chosen = view.is_chosen(key, self._engines.default.name)
         return {"chosen": chosen, "because": one.because if one else "", **self.facts()}
-
-
-def _described(one: catalogue.Build) -> dict[str, Any]:
-    return {
-        "name": one.name,
-        "version": one.version,
-        "backend": one.backend,
-        "source": one.source,
-        "inside": one.inside,
-        "licence": one.licence,
-        "loses": list(one.loses),
-        "minutes": one.minutes,
-        "download": sum(file.size for file in one.files),
-    }
-
-
-def _shown(one: Candidate, *, chosen: bool, used: bool) -> dict[str, Any]:
-    """A line of the list as JSON values."""
-    record = one.installed.record if one.installed else None
-    return {
-        "name": one.key,
-        "version": one.version,
-        "backend": one.backend,
-        "chosen": chosen,
-        "in_use": used,
-        "ok": not one.why,
-        "why_not": one.why,
-        "fix": one.fix,
-        "because": one.because,
-        "speed": one.speed,
-        "measured": one.measured,
-        "loses": list(one.loses),
-        "record": dataclasses.asdict(record) if record else None,
-    }
 
 
 __all__ = ["Builds"]

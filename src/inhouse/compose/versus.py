@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any
 
 from .. import measure
-from ..core.errors import Conflict, NotFound
-from ..core.models import Card, ModelName
+from ..core.models import Card
 from ..engines.engines import Engines
 from ..engines.variants.choice import WHEEL, Candidate
-from ..engines.variants.figures import Figure
+from ..engines.variants.versus import (
+    ANSWER,
+    PROMPT,
+    ROUNDS,
+    figure_of,
+    loaded_by,
+    measurable,
+    model_for,
+    row,
+)
 from ..fleet import Fleet
-from ..measure import Figures, Plan, Subject
+from ..measure import Figures, Plan, Subject, versus
 from ..measure.subjects import copy_of
 from ..store import PullEvent
 from .measuring import Leased
-
-ROUNDS: Final = 5
-PROMPT, ANSWER = 384, 48
-"""Tokens of each request: enough for both phases to be timed, short enough for a minute."""
 
 
 class Versus:
@@ -40,9 +43,9 @@ class Versus:
         Each build is loaded for it beside the others. Raises NotFound, Conflict, OutOfMemory,
         LoadFailed.
         """
-        card = await asyncio.to_thread(self._model, model)
-        found = await asyncio.to_thread(self._measurable, builds)
-        cards = {one.key: _as(card, one.key) for one in found}
+        card = model_for(await asyncio.to_thread(self._models), model)
+        found = measurable(await asyncio.to_thread(self._engines.candidates), builds)
+        cards = {one.key: copy_of(card, one.key, loaded_by(card.tuning, one.key)) for one in found}
         subjects = {
             key: Subject(Leased(self._fleet, own, "engine bench").run, str(own.name))
             for key, own in cards.items()
@@ -62,35 +65,6 @@ class Versus:
         compared = self._keep(found, figures, done, str(card.name))
         yield PullEvent("success", result={"model": str(card.name), "builds": compared})
 
-    def _model(self, name: str) -> Card:
-        """The model to measure with: the one of that name, else the smallest that talks."""
-        cards = [one for one in self._models() if one.format == "gguf" and "completion" in one.capabilities]
-        if name:
-            wanted = ModelName.parse(name).key
-            cards = [one for one in cards if one.name.key == wanted]
-        if not cards and name:
-            raise NotFound(f"There is no such GGUF model here: {name[:80]}.", hint="See: inhouse list")
-        if not cards:
-            raise Conflict(
-                "There is no model to measure with.",
-                hint="Pull one, e.g. inhouse pull smollm2, then: inhouse engine bench",
-            )
-        return min(cards, key=lambda one: one.size)
-
-    def _measurable(self, keys: Sequence[str]) -> list[Candidate]:
-        """The wheel and what shall be held against it."""
-        usable = {one.key: one for one in self._engines.candidates() if not one.why}
-        for key in keys:
-            if key not in usable:
-                raise NotFound(f"The build {key!r} cannot be used here.", hint="See: inhouse engine list")
-        chosen = [usable[key] for key in dict.fromkeys((WHEEL, *(keys or usable))) if key in usable]
-        if len(chosen) < 2:
-            raise Conflict(
-                "There is nothing to compare: only one build can be used here.",
-                hint="Make another: inhouse engine build",
-            )
-        return chosen
-
     def _keep(
         self,
         found: Sequence[Candidate],
@@ -99,37 +73,17 @@ class Versus:
         model: str,
     ) -> list[dict[str, Any]]:
         """Write down how each build did against the wheel, and tell it."""
-        wheel = next((one for one in found if one.key == WHEEL), None)
         out = []
         for one in found:
             level = figures[one.key].levels[0]
-            row: dict[str, Any] = {
-                "build": one.key,
-                "prefill": round(level.prefill.median, 1),
-                "decode": round(level.decode.median, 1),
-            }
-            if wheel is not None and one.key != WHEEL:
-                prefill, decode = (_ratio(done, one.key, name) for name in ("prefill_rate", "decode_rate"))
-                figure = Figure(one.version, wheel.version, prefill, decode, model, at=time.time())
+            prefill, decode = (
+                versus.times(done, one.key, WHEEL, rate).median for rate in (versus.prefill, versus.decode)
+            )
+            figure = figure_of(one, found, (prefill, decode), model, at=time.time())
+            if figure is not None:
                 self._engines.kept.note(one.key, figure)
-                row |= {"times_prefill": round(prefill, 3), "times_decode": round(decode, 3)}
-                row["speed"] = round(figure.speed, 3)
-            out.append(row)
+            out.append(row(one.key, (level.prefill.median, level.decode.median), figure))
         return out
-
-
-def _ratio(done: Sequence[measure.Round], key: str, name: str) -> float:
-    """The median of a rate over the wheel's, round by round."""
-    ours, theirs = (
-        [getattr(one.samples[0], name) for one in sorted(done, key=lambda r: r.number) if one.subject == who]
-        for who in (key, WHEEL)
-    )
-    return measure.ratio(ours, theirs).median
-
-
-def _as(card: Card, key: str) -> Card:
-    """The same model on one build, with a single short slot."""
-    return copy_of(card, key, dataclasses.replace(card.tuning, engine=key, slots=1, context_length=2048))
 
 
 __all__ = ["Versus"]

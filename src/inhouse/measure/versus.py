@@ -14,22 +14,24 @@ _RATES: Final = ("prefill", "decode", "total")
 
 def in_turns(done: Iterable[Round], ours: str, other: str) -> list[dict[str, Any]]:
     """Ours over the other's for each number of clients, round by round: above 1 is faster."""
-    rounds = sorted(done, key=lambda one: one.number)
+    rounds = list(done)
+    rates = {"prefill": prefill, "decode": decode, "total": total, "ttft": _promptness}
     rows: list[dict[str, Any]] = []
-    for clients in dict.fromkeys(one.clients for one in rounds):
-        both = [
-            [one for one in rounds if one.clients == clients and one.subject == who] for who in (ours, other)
-        ]
-        row: dict[str, Any] = {"clients": clients}
-        for name, rate in (
-            ("prefill", prefill),
-            ("decode", decode),
-            ("total", total),
-            ("ttft", _promptness),
-        ):
-            row[name] = _json(ratio(*([rate(one) for one in some] for some in both)))
-        rows.append(row)
+    for clients in dict.fromkeys(one.clients for one in sorted(rounds, key=_number)):
+        same = [one for one in rounds if one.clients == clients]
+        row = {name: _json(times(same, ours, other, rate)) for name, rate in rates.items()}
+        rows.append({"clients": clients, **row})
     return rows
+
+
+def times(done: Iterable[Round], ours: str, other: str, rate: Callable[[Round], float]) -> Spread:
+    """``rate`` of ours over the other's, round by round."""
+    rounds = sorted(done, key=_number)
+    return ratio(*([rate(one) for one in rounds if one.subject == who] for who in (ours, other)))
+
+
+def _number(one: Round) -> int:
+    return one.number
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -90,4 +92,4 @@ def gains(done: Iterable[Round], new: str, old: str, rate: Callable[[Round], flo
     return [a / b for a, b in pairs if a > 0 and b > 0]
 
 
-__all__ = ["apart", "decode", "gains", "in_turns", "prefill", "total"]
+__all__ = ["apart", "decode", "gains", "in_turns", "prefill", "times", "total"]
