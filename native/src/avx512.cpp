@@ -1,0 +1,271 @@
+// Tiles of R rows x 32 columns for AVX-512 with VNNI.
+//
+// Per 4 k-values and 16 columns one vpdpbusd: weights (unsigned codes, one 64-byte vector) times activations
+// (signed, 4 bytes broadcast from memory). R x 2 integer accumulators live in registers for one sub-block;
+// after it one conversion and one multiply-add with the scale. That is 2 of 16 (sub-blocks of 32) or 2 of 8
+// instructions; unpacking codes costs 1 per vpdpbusd of one row, so it is spread over R rows. At R = 6 the
+// port of vpdpbusd is the limit, at R = 1 the memory is: a panel is read once, from front to back.
+#include "form.h"
+
+#include <immintrin.h>
+
+#include <cmath>
+#include <cstring>
+
+namespace inhouse {
+namespace {
+
+#define UNROLL _Pragma("GCC unroll 16")
+
+alignas(16) constexpr uint8_t IQ4[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
+alignas(16) constexpr uint8_t FP4[16] = {128, 129, 130, 131, 132, 134, 136, 140, 128, 127, 126, 125, 124, 122, 120, 116};
+
+template <const Form &F>
+inline __m512i code(const uint8_t *unit, int group, int half, __m512i table) {
+    const __m512i low4 = _mm512_set1_epi8(15), two = _mm512_set1_epi8(3), high2 = _mm512_set1_epi8(0x30);
+    if constexpr (F.bits == 8) return _mm512_loadu_si512(unit + (2 * group + half) * 64);
+    __m512i v;
+    if constexpr (F.bits >= 4) {
+        v = _mm512_loadu_si512(unit + (2 * (group / 2) + half) * 64);
+        v = _mm512_and_si512(group % 2 ? _mm512_srli_epi16(v, 4) : v, low4);
+        if constexpr (F.table) v = _mm512_shuffle_epi8(table, v);
+    } else {
+        v = _mm512_and_si512(_mm512_srli_epi16(_mm512_loadu_si512(unit + half * 64), 2 * group), two);
+    }
+    if constexpr (F.bits == 5 || F.bits == 3) {
+        uint64_t mask;
+        std::memcpy(&mask, unit + F.low() + (2 * group + half) * 8, 8);
+        v = _mm512_mask_add_epi8(v, mask, v, _mm512_set1_epi8(F.bits == 5 ? 16 : 4));
+    }
+    if constexpr (F.bits == 6) {
+        __m512i h = _mm512_loadu_si512(unit + F.low() + half * 64);
+        h = group < 2 ? _mm512_slli_epi16(h, 4 - 2 * group) : _mm512_srli_epi16(h, 2 * group - 4);
+        v = _mm512_or_si512(v, _mm512_and_si512(h, high2));
+    }
+    return v;
+}
+
+inline __m512i spread(const int8_t *p) {
+    int32_t four;
+    std::memcpy(&four, p, 4);
+    return _mm512_set1_epi32(four);
+}
+
+template <const Form &F, int R>
+inline void unit_products(const uint8_t *unit, const int8_t *row, size_t stride, __m512i table, __m512i (&sums)[R][2]) {
+    UNROLL for (int group = 0; group < 4; group++) {
+        const __m512i w0 = code<F>(unit, group, 0, table), w1 = code<F>(unit, group, 1, table);
+        UNROLL for (int r = 0; r < R; r++) {
+            const __m512i a = spread(row + r * stride + 4 * group);
+            sums[r][0] = _mm512_dpbusd_epi32(sums[r][0], w0, a);
+            sums[r][1] = _mm512_dpbusd_epi32(sums[r][1], w1, a);
+        }
+    }
+}
+
+inline __m512 halves(const uint8_t *p, bool bf16) {
+    const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(p));
+    return bf16 ? _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16)) : _mm512_cvtph_ps(v);
+}
+
+inline const float *floats(const int8_t *p) { return reinterpret_cast<const float *>(p); }
+inline const int32_t *ints(const int8_t *p) { return reinterpret_cast<const int32_t *>(p); }
+
+template <int R>
+inline void begin(__m512i (&sums)[R][2], const int8_t *zeros, size_t stride, bool shifted) {
+    UNROLL for (int r = 0; r < R; r++)
+        sums[r][0] = sums[r][1] = shifted ? _mm512_set1_epi32(*ints(zeros + r * stride)) : _mm512_setzero_si512();
+}
+
+template <int R>
+inline void finish(const __m512 (&total)[R][2], float *out, size_t out_stride, int columns, bool add) {
+    const __mmask16 masks[2] = {static_cast<__mmask16>(columns >= 16 ? 0xffff : (1 << columns) - 1),
+                                static_cast<__mmask16>(columns >= 32 ? 0xffff : columns > 16 ? (1 << (columns - 16)) - 1 : 0)};
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int h = 0; h < 2; h++) {
+            float *to = out + r * out_stride + 16 * h;
+            __m512 v = total[r][h];
+            if (add) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(masks[h], to));
+            _mm512_mask_storeu_ps(to, masks[h], v);
+        }
+}
+
+template <const Form &F>
+inline __m512i table_of() {
+    return _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i *>(F.bf16 ? FP4 : IQ4)));
+}
+
+template <const Form &F, int R>
+void blocks_of_32(const uint8_t *panel, const int8_t *row, size_t stride, const RowForm &rows, int64_t from, int64_t to,
+                  float *out, size_t out_stride, int columns) {
+    const __m512i table = table_of<F>();
+    const uint8_t *record = panel + F.panel(from);
+    const int8_t *scales = row + rows.scales() + from / 8, *zeros = row + rows.zeros() + from / 8;
+    const int8_t *sums_of = row + rows.sums() + from / 8;
+    __m512 total[R][2];
+    UNROLL for (int r = 0; r < R; r++) total[r][0] = total[r][1] = _mm512_setzero_ps();
+    for (int64_t k = from; k < to; k += 32, record += F.record(), scales += 4, zeros += 4, sums_of += 4) {
+        __m512i sums[R][2];
+        begin<R>(sums, zeros, stride, F.zero != 0);
+        _mm_prefetch(reinterpret_cast<const char *>(record + 4 * F.record()), _MM_HINT_T0);
+        unit_products<F, R>(record, row + k, stride, table, sums);
+        unit_products<F, R>(record + F.unit(), row + k + UNIT, stride, table, sums);
+        const __m512 s0 = halves(record + F.codes(), F.bf16), s1 = halves(record + F.codes() + 32, F.bf16);
+        UNROLL for (int r = 0; r < R; r++) {
+            const __m512 a = _mm512_set1_ps(*floats(scales + r * stride));
+            total[r][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[r][0]), _mm512_mul_ps(s0, a), total[r][0]);
+            total[r][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[r][1]), _mm512_mul_ps(s1, a), total[r][1]);
+        }
+        if constexpr (F.mins) {
+            const uint8_t *mins = record + F.codes() + F.scales();
+            const __m512 m0 = halves(mins, false), m1 = halves(mins + 32, false);
+            UNROLL for (int r = 0; r < R; r++) {
+                const __m512 a = _mm512_set1_ps(*floats(sums_of + r * stride));
+                total[r][0] = _mm512_fmadd_ps(m0, a, total[r][0]);
+                total[r][1] = _mm512_fmadd_ps(m1, a, total[r][1]);
+            }
+        }
+    }
+    finish<R>(total, out, out_stride, columns, from != 0);
+}
+
+inline __m512 bytes(const uint8_t *p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))));
+}
+
+template <const Form &F, int R>
+void blocks_of_256(const uint8_t *panel, const int8_t *row, size_t stride, const RowForm &rows, int64_t from, int64_t to,
+                   float *out, size_t out_stride, int columns) {
+    constexpr int SUBS = SUPER / F.sub, UNITS = F.sub / UNIT;
+    const __m512i table = table_of<F>();
+    const uint8_t *record = panel + F.panel(from);
+    float kept[R][PANEL];  // in L1: touched once per 256 k-values
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int h = 0; h < 2; h++) _mm512_storeu_ps(kept[r] + 16 * h, _mm512_setzero_ps());
+    for (int64_t k = from; k < to; k += SUPER, record += F.record()) {
+        const int8_t *zeros = row + rows.zeros() + k / F.sub * 4;
+        const uint8_t *scales = record + F.codes();
+        __m512 inner[R][2];
+        UNROLL for (int r = 0; r < R; r++) inner[r][0] = inner[r][1] = _mm512_setzero_ps();
+#pragma GCC unroll 1
+        for (int s = 0; s < SUBS; s++) {
+            __m512i sums[R][2];
+            begin<R>(sums, zeros + 4 * s, stride, F.zero != 0);
+            const uint8_t *unit = record + s * UNITS * F.unit();
+            UNROLL for (int u = 0; u < UNITS; u++)
+                unit_products<F, R>(unit + u * F.unit(), row + k + s * F.sub + u * UNIT, stride, table, sums);
+            const __m512 s0 = bytes(scales + s * PANEL), s1 = bytes(scales + s * PANEL + 16);
+            UNROLL for (int r = 0; r < R; r++) {
+                inner[r][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[r][0]), s0, inner[r][0]);
+                inner[r][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums[r][1]), s1, inner[r][1]);
+            }
+        }
+        const uint8_t *factors = scales + F.scales() + F.minima();
+        __m512 d[2] = {halves(factors, false), halves(factors + 32, false)};
+        UNROLL for (int r = 0; r < R; r++)
+            UNROLL for (int h = 0; h < 2; h++) inner[r][h] = _mm512_mul_ps(inner[r][h], d[h]);
+        if constexpr (F.mins) {
+            const uint8_t *mins = scales + F.scales();
+            const int8_t *sums_of = row + rows.sums() + k / F.sub * 2;
+            __m512i low[R][2];
+            UNROLL for (int r = 0; r < R; r++) low[r][0] = low[r][1] = _mm512_setzero_si512();
+            UNROLL for (int p = 0; p < SUBS / 2; p++) {
+                const auto *at = reinterpret_cast<const __m256i *>(mins + 2 * p * PANEL);
+                const __m512i m0 = _mm512_cvtepu8_epi16(_mm256_loadu_si256(at)), m1 = _mm512_cvtepu8_epi16(_mm256_loadu_si256(at + 1));
+                UNROLL for (int r = 0; r < R; r++) {
+                    const __m512i a = spread(sums_of + r * stride + 4 * p);
+                    low[r][0] = _mm512_dpwssd_epi32(low[r][0], m0, a);
+                    low[r][1] = _mm512_dpwssd_epi32(low[r][1], m1, a);
+                }
+            }
+            const __m512 dm[2] = {halves(factors + 64, false), halves(factors + 96, false)};
+            UNROLL for (int r = 0; r < R; r++)
+                UNROLL for (int h = 0; h < 2; h++)
+                    inner[r][h] = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(low[r][h]), dm[h], inner[r][h]);
+        }
+        UNROLL for (int r = 0; r < R; r++) {
+            const __m512 a = _mm512_set1_ps(*floats(row + r * stride + rows.scales() + k / SUPER * 4));
+            UNROLL for (int h = 0; h < 2; h++)
+                _mm512_storeu_ps(kept[r] + 16 * h, _mm512_fmadd_ps(inner[r][h], a, _mm512_loadu_ps(kept[r] + 16 * h)));
+        }
+    }
+    __m512 total[R][2];
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int h = 0; h < 2; h++) total[r][h] = _mm512_loadu_ps(kept[r] + 16 * h);
+    finish<R>(total, out, out_stride, columns, from != 0);
+}
+
+template <const Form &F, int R>
+void tile(const uint8_t *panel, const int8_t *row, size_t stride, const RowForm &rows, int64_t from, int64_t to, float *out,
+          size_t out_stride, int columns) {
+    if constexpr (F.super) {
+        blocks_of_256<F, R>(panel, row, stride, rows, from, to, out, out_stride, columns);
+    } else {
+        blocks_of_32<F, R>(panel, row, stride, rows, from, to, out, out_stride, columns);
+    }
+}
+
+template <const Form &F>
+constexpr Tile TILES[MOST_ROWS] = {tile<F, 1>, tile<F, 2>, tile<F, 3>, tile<F, 4>, tile<F, 5>, tile<F, 6>};
+
+const Tile *tiles(int type) {
+    switch (type) {
+        case 2: return TILES<forms::q4_0>;
+        case 3: return TILES<forms::q4_1>;
+        case 6: return TILES<forms::q5_0>;
+        case 7: return TILES<forms::q5_1>;
+        case 8: return TILES<forms::q8_0>;
+        case 10: return TILES<forms::q2_K>;
+        case 11: return TILES<forms::q3_K>;
+        case 12: return TILES<forms::q4_K>;
+        case 13: return TILES<forms::q5_K>;
+        case 14: return TILES<forms::q6_K>;
+        case 20: return TILES<forms::iq4_nl>;
+        case 23: return TILES<forms::iq4_xs>;
+        case 39: return TILES<forms::mxfp4>;
+        default: return nullptr;
+    }
+}
+
+// One row of activations: a scale per block, so that the largest value becomes 127. A block with a value that
+// is no finite number gets that as its scale, and so the outputs are none either, as the engine's are.
+void quantise(const RowForm &form, const float *x, int8_t *to) {
+    auto *scales = reinterpret_cast<float *>(to + form.scales());
+    auto *zeros = reinterpret_cast<int32_t *>(to + form.zeros());
+    for (int64_t b = 0; b < form.k / form.block; b++) {
+        const float *from = x + b * form.block;
+        __m512 most = _mm512_setzero_ps();
+        __mmask16 strange = 0;
+        for (int i = 0; i < form.block; i += 16) {
+            const __m512 v = _mm512_loadu_ps(from + i);
+            strange |= _mm512_fpclass_ps_mask(v, 0x99);  // NaN or infinite
+            most = _mm512_max_ps(most, _mm512_abs_ps(v));
+        }
+        const float largest = strange ? NAN : _mm512_reduce_max_ps(most);
+        scales[b] = largest / 127;
+        const __m512 by = _mm512_set1_ps(!strange && largest > 0 ? 127 / largest : 0);
+        for (int s = 0; s < form.block / form.sub; s++) {
+            __m512i sum = _mm512_setzero_si512();
+            for (int i = s * form.sub; i < (s + 1) * form.sub; i += 16) {
+                const __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(strange ? _mm512_setzero_ps() : _mm512_loadu_ps(from + i), by));
+                sum = _mm512_add_epi32(sum, q);
+                _mm_storeu_si128(reinterpret_cast<__m128i *>(to + b * form.block + i), _mm512_cvtsepi32_epi8(q));
+            }
+            const int total = _mm512_reduce_add_epi32(sum);
+            const int64_t at = b * (form.block / form.sub) + s;
+            zeros[at] = -form.zero * total;
+            if (!form.mins) continue;
+            if (form.super) {
+                reinterpret_cast<int16_t *>(to + form.sums())[at] = static_cast<int16_t>(total);
+            } else {
+                reinterpret_cast<float *>(to + form.sums())[at] = scales[b] * static_cast<float>(total);
+            }
+        }
+    }
+}
+
+}  // namespace
+
+extern const Kernels AVX512_VNNI{"avx512-vnni", tiles, quantise};
+
+}  // namespace inhouse

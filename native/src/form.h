@@ -1,0 +1,116 @@
+// How the weights of each type lie in memory for our kernels.
+//
+// Weights are cut into panels of 32 columns (rows of the file's matrix, outputs of the product). A panel runs
+// through all of K in units of 16 k-values:
+//
+//   unit, 4 bits (256 bytes)   pair 0: [columns 0..15] [columns 16..31]   pair 1: the same
+//                              64 bytes each: column c has bytes 4c..4c+3; a byte's low nibble belongs to
+//                              k = 8 pair + 0..3, the high one to k = 8 pair + 4..7
+//   + 1 bit  (64 bytes)        8 masks of 64 bits: [group of 4 k][half], bit 4c+i is the fifth bit
+//   + 2 bits (128 bytes)       2 vectors [half]; of each byte two bits per group of 4 k, lowest first
+//   unit, 8 bits (512 bytes)   [group of 4 k][half], 64 bytes each
+//   unit, 2 bits (128 bytes)   like the two high bits; + 1 bit as above
+//
+// A type of 32-blocks has, for every 32 k-values: 2 units, 32 scales (half), [32 mins (half)].
+// A type of 256-blocks has, for every 256: 16 units, int8 scales [sub-block][32 columns],
+// [uint8 mins: pairs of sub-blocks side by side, [pair][column][2]], 32 factors (half), [32 factors of mins].
+//
+// A weight is scale * (code - zero) [+ min]; codes are unsigned, as vpdpbusd wants them. So everything has
+// the size that it has in the file (Q4_K and Q5_K: 2.8 % and 2.3 % more, their scales are spread to bytes).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace inhouse {
+
+constexpr int PANEL = 32, UNIT = 16, SUPER = 256;
+
+struct Form {
+    int bits;          // of a code: 2, 3, 4, 5, 6 or 8
+    bool table;        // a 4-bit code is an index into a table of 16 values
+    int sub;           // k-values under one scale: 16 or 32
+    bool super;        // blocks of 256 with byte scales, else blocks of 32 with their own scale
+    bool mins;
+    int zero;          // the code that means 0
+    bool bf16 = false; // scales of 32-blocks are bfloat16, whose range a power of two may need
+
+    constexpr int low() const { return bits == 8 ? 512 : bits >= 4 ? 256 : 128; }
+    constexpr int high() const { return bits == 5 || bits == 3 ? 64 : bits == 6 ? 128 : 0; }
+    constexpr int unit() const { return low() + high(); }
+    constexpr int block() const { return super ? SUPER : 32; }
+    constexpr int codes() const { return block() / UNIT * unit(); }
+    constexpr int scales() const { return super ? SUPER / sub * PANEL : 2 * PANEL; }
+    constexpr int minima() const { return mins ? scales() : 0; }
+    constexpr int factors() const { return super ? (mins ? 4 : 2) * PANEL : 0; }
+    constexpr int record() const { return codes() + scales() + minima() + factors(); }
+    constexpr size_t panel(int64_t k) const { return static_cast<size_t>(k / block()) * record(); }
+};
+
+namespace forms {
+constexpr Form q4_0{4, false, 32, false, false, 8};
+constexpr Form q4_1{4, false, 32, false, true, 0};
+constexpr Form q5_0{5, false, 32, false, false, 16};
+constexpr Form q5_1{5, false, 32, false, true, 0};
+constexpr Form q8_0{8, false, 32, false, false, 128};
+constexpr Form iq4_nl{4, true, 32, false, false, 128};
+constexpr Form mxfp4{4, true, 32, false, false, 128, true};
+constexpr Form q2_K{2, false, 16, true, true, 0};
+constexpr Form q3_K{3, false, 16, true, false, 4};
+constexpr Form q4_K{4, false, 32, true, true, 0};
+constexpr Form q5_K{5, false, 32, true, true, 0};
+constexpr Form q6_K{6, false, 16, true, false, 32};
+constexpr Form iq4_xs{4, true, 32, true, false, 128};
+}  // namespace forms
+
+// How the rows of activations lie, quantised to int8: codes[k], then float scale per block, then int32
+// -zero * (sum of codes) per sub-block, then for mins per sub-block: float scale * sum (32-blocks), or
+// int16 sums side by side (256-blocks).
+struct RowForm {
+    int64_t k;
+    int block, sub, zero;
+    bool mins, super;
+
+    RowForm(const Form &f, int64_t k) : k(k), block(f.block()), sub(f.sub), zero(f.zero), mins(f.mins), super(f.super) {}
+    size_t scales() const { return static_cast<size_t>(k); }
+    size_t zeros() const { return scales() + k / block * 4; }
+    size_t sums() const { return zeros() + k / sub * 4; }
+    size_t size() const { return (sums() + (mins ? k / sub * (super ? 2 : 4) : 0) + 63) & ~size_t{63}; }
+};
+
+using Tile = void (*)(const uint8_t *panel, const int8_t *row, size_t stride, const RowForm &rows, int64_t from,
+                      int64_t to, float *out, size_t out_stride, int columns);
+// `columns` outputs of R rows over k = from..to; adds to `out` unless from is 0. Strides: rows in bytes, out in floats.
+
+constexpr int MOST_ROWS = 6;
+
+struct Kind {
+    int type;
+    const char *name;
+    Form form;
+    void (*codes)(const uint8_t *block, struct Unpacked &to);  // of one block of the file
+    size_t file_block;                                         // bytes of it
+};
+
+struct Unpacked {
+    uint8_t codes[SUPER];
+    uint16_t scale, min;              // bits of halves (bfloat16 where the form says so)
+    int8_t scales[SUPER / 16];        // of 256-blocks
+    uint8_t mins[SUPER / 16];
+};
+
+const Kind *kind_of(int type);
+const Kind *kinds(int &count);
+
+// Fills panels [first, last) of a matrix of `columns` x k from its file form.
+void pack(const Kind &kind, const uint8_t *file, int64_t columns, int64_t k, uint8_t *to, int64_t first, int64_t last);
+
+// The kernels of an instruction set: tiles[rows - 1] of a type; nullptr where there are none.
+struct Kernels {
+    const char *isa;
+    const Tile *(*tiles)(int type);
+    void (*quantise)(const RowForm &, const float *, int8_t *);
+};
+const Kernels *best_kernels();
+
+}  // namespace inhouse

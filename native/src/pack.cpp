@@ -1,0 +1,220 @@
+// From the file's blocks to panels. The file's forms are those of ggml-common.h and ggml-quants.c
+// (dequantize_row_*): what order codes lie in, how scales are packed.
+#include "form.h"
+
+#include <cstring>
+
+namespace inhouse {
+namespace {
+
+uint16_t half_at(const uint8_t *p) {
+    uint16_t v;
+    std::memcpy(&v, p, 2);
+    return v;
+}
+
+void nibbles(const uint8_t *qs, uint8_t *to) {  // 16 bytes: first the low ones, then the high ones
+    for (int i = 0; i < 16; i++) {
+        to[i] = qs[i] & 15;
+        to[i + 16] = qs[i] >> 4;
+    }
+}
+
+void fifth(const uint8_t *qh, uint8_t *to) {
+    uint32_t bits;
+    std::memcpy(&bits, qh, 4);
+    for (int i = 0; i < 32; i++) to[i] |= (bits >> i & 1) << 4;
+}
+
+void q4_0(const uint8_t *b, Unpacked &to) {
+    to.scale = half_at(b);
+    nibbles(b + 2, to.codes);
+}
+
+void q4_1(const uint8_t *b, Unpacked &to) {
+    to.scale = half_at(b);
+    to.min = half_at(b + 2);
+    nibbles(b + 4, to.codes);
+}
+
+void q5_0(const uint8_t *b, Unpacked &to) {
+    to.scale = half_at(b);
+    nibbles(b + 6, to.codes);
+    fifth(b + 2, to.codes);
+}
+
+void q5_1(const uint8_t *b, Unpacked &to) {
+    to.scale = half_at(b);
+    to.min = half_at(b + 2);
+    nibbles(b + 8, to.codes);
+    fifth(b + 4, to.codes);
+}
+
+void q8_0(const uint8_t *b, Unpacked &to) {
+    to.scale = half_at(b);
+    for (int i = 0; i < 32; i++) to.codes[i] = b[2 + i] ^ 0x80;
+}
+
+void mxfp4(const uint8_t *b, Unpacked &to) {
+    // 2^(e - 128), as the table's values are doubled; a bfloat16 below 2^-126 is a denormal
+    to.scale = b[0] > 1 ? static_cast<uint16_t>((b[0] - 1) << 7) : static_cast<uint16_t>(0x20 << b[0]);
+    nibbles(b + 1, to.codes);
+}
+
+void scale_min(int j, const uint8_t *q, int8_t &scale, uint8_t &min) {
+    if (j < 4) {
+        scale = static_cast<int8_t>(q[j] & 63);
+        min = q[j + 4] & 63;
+    } else {
+        scale = static_cast<int8_t>((q[j + 4] & 15) | (q[j - 4] >> 6) << 4);
+        min = static_cast<uint8_t>((q[j + 4] >> 4) | (q[j] >> 6) << 4);
+    }
+}
+
+void q4_K(const uint8_t *b, Unpacked &to) {
+    to.scale = half_at(b);
+    to.min = half_at(b + 2);
+    for (int j = 0; j < 8; j++) scale_min(j, b + 4, to.scales[j], to.mins[j]);
+    const uint8_t *qs = b + 16;
+    for (int j = 0; j < 8; j++)
+        for (int i = 0; i < 32; i++) to.codes[32 * j + i] = j % 2 ? qs[32 * (j / 2) + i] >> 4 : qs[32 * (j / 2) + i] & 15;
+}
+
+void q5_K(const uint8_t *b, Unpacked &to) {
+    to.scale = half_at(b);
+    to.min = half_at(b + 2);
+    for (int j = 0; j < 8; j++) scale_min(j, b + 4, to.scales[j], to.mins[j]);
+    const uint8_t *qh = b + 16, *qs = b + 48;
+    for (int j = 0; j < 8; j++)
+        for (int i = 0; i < 32; i++) {
+            uint8_t low = j % 2 ? qs[32 * (j / 2) + i] >> 4 : qs[32 * (j / 2) + i] & 15;
+            to.codes[32 * j + i] = low | (qh[i] >> j & 1) << 4;
+        }
+}
+
+void q6_K(const uint8_t *b, Unpacked &to) {
+    const uint8_t *ql = b, *qh = b + 128;
+    std::memcpy(to.scales, b + 192, 16);
+    to.scale = half_at(b + 208);
+    for (int n = 0; n < 2; n++)
+        for (int part = 0; part < 4; part++)
+            for (int i = 0; i < 32; i++) {
+                uint8_t low = ql[64 * n + 32 * (part % 2) + i];
+                to.codes[128 * n + 32 * part + i] =
+                    (part < 2 ? low & 15 : low >> 4) | (qh[32 * n + i] >> (2 * part) & 3) << 4;
+            }
+}
+
+void q2_K(const uint8_t *b, Unpacked &to) {
+    const uint8_t *qs = b + 16;
+    to.scale = half_at(b + 80);
+    to.min = half_at(b + 82);
+    for (int j = 0; j < 16; j++) {
+        to.scales[j] = static_cast<int8_t>(b[j] & 15);
+        to.mins[j] = b[j] >> 4;
+        for (int i = 0; i < 16; i++)
+            to.codes[16 * j + i] = qs[32 * (j / 8) + 16 * (j % 2) + i] >> (2 * (j % 8 / 2)) & 3;
+    }
+}
+
+void q3_K(const uint8_t *b, Unpacked &to) {
+    const uint8_t *mask = b, *qs = b + 32, *sc = b + 96;
+    to.scale = half_at(b + 108);
+    for (int j = 0; j < 16; j++) {
+        int low = j < 8 ? sc[j] & 15 : sc[j - 8] >> 4;
+        to.scales[j] = static_cast<int8_t>((low | (sc[8 + j % 4] >> (2 * (j / 4)) & 3) << 4) - 32);
+        for (int i = 0; i < 16; i++) {
+            int at = 16 * (j % 2) + i;
+            int bit = mask[at] >> (j / 2) & 1;
+            to.codes[16 * j + i] = static_cast<uint8_t>((qs[32 * (j / 8) + at] >> (2 * (j % 8 / 2)) & 3) | bit << 2);
+        }
+    }
+}
+
+void iq4_xs(const uint8_t *b, Unpacked &to) {
+    to.scale = half_at(b);
+    uint16_t high = half_at(b + 2);
+    for (int j = 0; j < 8; j++) {
+        int low = b[4 + j / 2] >> (4 * (j % 2)) & 15;
+        to.scales[j] = static_cast<int8_t>((low | (high >> (2 * j) & 3) << 4) - 32);
+        nibbles(b + 8 + 16 * j, to.codes + 32 * j);
+    }
+}
+
+constexpr Kind KINDS[] = {
+    {2, "q4_0", forms::q4_0, q4_0, 18},      {3, "q4_1", forms::q4_1, q4_1, 20},
+    {6, "q5_0", forms::q5_0, q5_0, 22},      {7, "q5_1", forms::q5_1, q5_1, 24},
+    {8, "q8_0", forms::q8_0, q8_0, 34},      {10, "q2_K", forms::q2_K, q2_K, 84},
+    {11, "q3_K", forms::q3_K, q3_K, 110},    {12, "q4_K", forms::q4_K, q4_K, 144},
+    {13, "q5_K", forms::q5_K, q5_K, 176},    {14, "q6_K", forms::q6_K, q6_K, 210},
+    {20, "iq4_nl", forms::iq4_nl, q4_0, 18}, {23, "iq4_xs", forms::iq4_xs, iq4_xs, 136},
+    {39, "mxfp4", forms::mxfp4, mxfp4, 17},
+};
+
+// One unit's codes of one column.
+void put(const Form &f, const uint8_t *code, int column, uint8_t *unit) {
+    const int half = column / 16, lane = column % 16;
+    uint8_t *high = unit + f.low();
+    for (int k = 0; k < UNIT; k++) {
+        const int group = k / 4, byte = 4 * lane + k % 4;
+        const uint8_t c = code[k];
+        if (f.bits == 8) {
+            unit[(2 * group + half) * 64 + byte] = c;
+        } else if (f.bits >= 4) {
+            unit[(2 * (group / 2) + half) * 64 + byte] |= static_cast<uint8_t>((c & 15) << (4 * (group % 2)));
+        } else {
+            unit[half * 64 + byte] |= static_cast<uint8_t>((c & 3) << (2 * group));
+        }
+        const int extra = f.bits == 3 ? c >> 2 : c >> 4;
+        if (f.bits == 5 || f.bits == 3) high[(2 * group + half) * 8 + byte / 8] |= static_cast<uint8_t>(extra << byte % 8);
+        if (f.bits == 6) high[half * 64 + byte] |= static_cast<uint8_t>(extra << (2 * group));
+    }
+}
+
+void put_block(const Form &f, const Unpacked &from, int column, uint8_t *record) {
+    for (int u = 0; u < f.block() / UNIT; u++) put(f, from.codes + u * UNIT, column, record + u * f.unit());
+    uint8_t *at = record + f.codes();
+    if (!f.super) {
+        std::memcpy(at + 2 * column, &from.scale, 2);
+        if (f.mins) std::memcpy(at + f.scales() + 2 * column, &from.min, 2);
+        return;
+    }
+    for (int s = 0; s < SUPER / f.sub; s++) at[s * PANEL + column] = static_cast<uint8_t>(from.scales[s]);
+    at += f.scales();
+    if (f.mins)
+        for (int s = 0; s < SUPER / f.sub; s++) at[s / 2 * 2 * PANEL + 2 * column + s % 2] = from.mins[s];
+    at += f.minima();
+    std::memcpy(at + 2 * column, &from.scale, 2);
+    if (f.mins) std::memcpy(at + 2 * PANEL + 2 * column, &from.min, 2);
+}
+
+}  // namespace
+
+const Kind *kinds(int &count) {
+    count = sizeof KINDS / sizeof *KINDS;
+    return KINDS;
+}
+
+const Kind *kind_of(int type) {
+    for (const Kind &k : KINDS)
+        if (k.type == type) return &k;
+    return nullptr;
+}
+
+void pack(const Kind &kind, const uint8_t *file, int64_t columns, int64_t k, uint8_t *to, int64_t first, int64_t last) {
+    const Form &f = kind.form;
+    const int64_t blocks = k / f.block();
+    const size_t line = static_cast<size_t>(blocks) * kind.file_block;
+    for (int64_t p = first; p < last; p++) {
+        uint8_t *panel = to + static_cast<size_t>(p) * f.panel(k);
+        std::memset(panel, 0, f.panel(k));
+        for (int64_t b = 0; b < blocks; b++)
+            for (int c = 0; c < PANEL && p * PANEL + c < columns; c++) {
+                Unpacked one;
+                kind.codes(file + static_cast<size_t>(p * PANEL + c) * line + static_cast<size_t>(b) * kind.file_block, one);
+                put_block(f, one, c, panel + static_cast<size_t>(b) * f.record());
+            }
+    }
+}
+
+}  // namespace inhouse

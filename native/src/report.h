@@ -1,0 +1,31 @@
+// What a person is told: whether the kernels are on, for which types, and how many tensors they hold.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <mutex>
+#include <string>
+
+namespace inhouse {
+
+class Report {
+  public:
+    bool on = false;
+    std::string why, isa;
+    std::map<std::string, std::string> types;  // "" or why not
+
+    void packed(const char *type, size_t bytes);  // thread safe
+    const char *json();                           // until the next call
+    void write();                                 // into the file that INHOUSE_KERNELS_REPORT names
+
+  private:
+    std::mutex lock_;
+    std::map<std::string, long> tensors_;
+    size_t bytes_ = 0;
+    std::string text_;
+    void render();
+};
+
+Report &report();
+
+}  // namespace inhouse
