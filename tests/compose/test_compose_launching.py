@@ -30,10 +30,12 @@ class Recipe:
 
     def __init__(self) -> None:
         self.rooms: list[int] = []
+        self.cores = 0
         self.wants, self.least, self.variant = 4 * GIB, GIB, "cuda"
 
     def launch(self, card: Card, options: LoadOptions, *, room: Any, address: str, secret: str) -> Launch:
         self.rooms.append(room.memory)
+        self.cores = room.cores
         if room.memory < self.least:
             raise OutOfMemory("too small", hint="x")
         memory = min(self.wants, room.memory)
@@ -67,10 +69,12 @@ class Engines:
 class Bench:
     """A Launching on a machine of our making."""
 
-    def __init__(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, memory: int = 0) -> None:
+    def __init__(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, memory: int = 0, **here_is: int
+    ) -> None:
         self.left, self.now = 8 * GIB, 1000.0
         self.engines = Engines()
-        here = dataclasses.replace(machine.detect(), memory_available=10 * GIB, gpus=())
+        here = dataclasses.replace(machine.detect(), memory_available=10 * GIB, gpus=(), **here_is)
         self.here = here
         config = Config(home=tmp_path, fleet=Fleet(memory=memory))
         self.launching = Launching(config, here, self.engines, None, tmp_path)  # type: ignore[arg-type]
@@ -111,6 +115,14 @@ def test_a_plan_gets_the_budget_or_what_is_there_if_that_is_less(bench: Bench) -
     bench.left = 3 * GIB
     bench.launch()
     assert bench.room == 3 * GIB - RESERVE
+
+
+def test_where_cores_are_of_two_kinds_threads_are_for_the_fast_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(tmp_path, monkeypatch, physical_cores=14, performance_cores=6, efficiency_cores=8)
+    bench.launch()
+    assert bench.engines.recipe.cores == 6
 
 
 def test_memory_that_models_have_counts_for_the_next_one_once(bench: Bench) -> None:

@@ -34,6 +34,8 @@ class TestSteps:
     def test_threads_around_the_cores_are_tried(self) -> None:
         assert tried()["threads"] == [{"threads": 8}, {"threads": 3}, {"threads": 2}]
         assert "threads" not in tried(cores=1, logical=1)
+        hybrid = tried(cores=6, physical=14, logical=20)["threads"]
+        assert [value["threads"] for value in hybrid] == [20, 14, 5, 3]
 
     def test_what_a_person_settled_is_not_tried(self) -> None:
         found = tried(settled=frozenset({"threads", "kv_cache_type", "speculative", "slots"}))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from inhouse.machine import cpu
+from inhouse.machine import cpu, detect
 from inhouse.machine.machine import Caches
 
 RECORDED = Path(__file__).with_name("recorded")
@@ -112,6 +113,21 @@ def test_an_intel_hybrid_i7_1370p(tmp_path):
     slow = cpu.topology(root, allowed={12, 13, 14})
     assert (slow.physical, slow.performance, slow.efficiency, slow.installed) == (3, 0, 0, 14)
     assert slow.caches.l2 == 2 * MIB
+
+
+@pytest.mark.parametrize(
+    ("physical", "fast", "used"),
+    [(14, 6, 6), (12, 4, 4), (10, 8, 8), (8, 0, 8), (10, 2, 10), (8, 1, 8), (4, 6, 4), (1, 0, 1)],
+    ids=["i7-1370P", "Strix Point", "M1 Max", "alike", "i5-1235U", "one fast", "a quota of 4", "one"],
+)
+def test_engines_use_the_fast_cores_unless_these_are_few(physical: int, fast: int, used: int) -> None:
+    here = dataclasses.replace(
+        detect(),
+        physical_cores=physical,
+        performance_cores=fast,
+        efficiency_cores=physical - fast if fast else 0,
+    )
+    assert here.engine_cores == used
 
 
 def test_amds_compact_cores_have_a_lower_clock(tmp_path):

@@ -90,7 +90,7 @@ class Launching:
     def _planned(self, card: Card, options: LoadOptions, memory: int) -> Launch:
         here = self._machine
         pages = here.huge_pages
-        room = Room(memory, here.physical_cores, here.gpus, prefixes=self.prefixes, huge_pages=pages)
+        room = Room(memory, here.engine_cores, here.gpus, prefixes=self.prefixes, huge_pages=pages)
         address, secret = self._address()
         recipe = self._engines.of(card, options)
         card, room = self.tune(card, recipe, room)

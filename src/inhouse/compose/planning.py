@@ -165,7 +165,7 @@ class Planning:
     def _laid_out(self, card: Card, place: Place, context: int | None, free: int) -> dict[str, Any]:
         """The order that the wheel's worker would get."""
         recipe = llamacpp.LlamaCpp(self._config.engine, llamacpp.wheel(), {})
-        room = Room(free, place.machine.physical_cores, huge_pages=place.machine.huge_pages)
+        room = Room(free, place.machine.engine_cores, huge_pages=place.machine.huge_pages)
         if place.here:
             card, room = self._tune(card, self._engines.of(card), room)
         options = LoadOptions(context_length=context)

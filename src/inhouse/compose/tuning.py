@@ -97,7 +97,8 @@ class Tuner:
             await asyncio.to_thread(self._check_memory, card)
             todo = steps(
                 card,
-                cores=self._machine.physical_cores,
+                cores=self._machine.engine_cores,
+                physical=self._machine.physical_cores,
                 logical=self._machine.logical_cores,
                 drafts=drafts,
                 settled=self._tunings.settled(card),

@@ -112,7 +112,9 @@ class Engine:
         0, "INHOUSE_CONTEXT_LENGTH", "Tokens per slot; 0: from model and memory.", whole
     )
     slots: int = setting(0, "INHOUSE_SLOTS", "Requests a model runs at once; 0: from memory.", whole)
-    threads: int = setting(0, "INHOUSE_THREADS", "CPU threads of a worker; 0: physical cores.", whole)
+    threads: int = setting(
+        0, "INHOUSE_THREADS", "CPU threads of a worker; 0: physical cores, of two kinds the fast ones.", whole
+    )
     converter: str = setting(
         "", "INHOUSE_CONVERTER", "llama.cpp's convert_hf_to_gguf.py, or a command; empty: our own.", str
     )

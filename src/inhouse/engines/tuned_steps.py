@@ -38,13 +38,16 @@ def steps(
     *,
     cores: int,
     logical: int,
+    physical: int = 0,
     drafts: Sequence[tuple[str, str]] = (),
     settled: frozenset[str] = frozenset(),
     quick: bool = False,
 ) -> tuple[Step, ...]:
     """What to try, the most telling first. ``drafts``: (name, digest) of models that could guess for this
-    one. What a person has ``settled`` is not tried."""
-    threads = sorted({cores, max(1, cores - 1), logical, max(1, cores // 2)} - {cores}, reverse=True)
+    one. What a person has ``settled`` is not tried. ``cores`` are used by default, ``physical``
+    ones may be more."""
+    counts = {physical or cores, max(1, cores - 1), logical, max(1, cores // 2)}
+    threads = sorted(counts - {cores}, reverse=True)
     found = [
         Step("threads", tuple({"threads": n} for n in threads), "speed"),
         Step("batch", tuple({"batch": n} for n in (_BATCHES[1:3] if quick else _BATCHES)), "prefill"),

@@ -108,6 +108,11 @@ class Trouble:
     why: str
 
 
+FAST_SHARE: Final = 0.25
+"""Of all cores, what must be fast ones for these to do better alone: an efficient core does about half as
+much as a fast one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """Cores are those this process may use: affinity and cgroup quota are counted in, so are memory limits.
@@ -152,3 +157,10 @@ class Machine:
     one_each: tuple[Count, ...] = ()
     governor: str = ""
     troubles: tuple[Trouble, ...] = ()
+
+    @property
+    def engine_cores(self) -> int:
+        """Cores that an engine's threads are for: where there are two kinds, the fast ones, because every
+        step of a model ends when its slowest thread does; all, where only few are fast."""
+        fast = min(self.performance_cores, self.physical_cores)
+        return fast if fast >= FAST_SHARE * self.physical_cores else self.physical_cores
