@@ -64,6 +64,7 @@ class Settings:
     context_length: int = 0
     slots: int = 0
     threads: int = 0
+    kernels: str = "auto"
     kv_cache_type: str = "f16"
     prompt_cache: int = 0
     prompt_sharing: str = "memory"
@@ -112,6 +113,7 @@ def test_the_wheel_is_started_by_our_worker_with_a_whole_order() -> None:
         "guess_fields": {"ngram_simple": {"size_n": 8, "size_m": 24, "min_hits": 1}},
         "logical_batch": 25 * found.slots,
         "prefixes": "",
+        "kernels": "",
     }
 
 

@@ -114,10 +114,24 @@ def running(entries: Sequence[Json], now: datetime) -> str:
             )
         )
         notes += [f"{m.get('name')}: {text}" for text in m.get("notices") or []]
+        if by := _kernels(m.get("kernels") or {}):
+            notes.append(f"{m.get('name')}: {by}")
         if by := _names(m.get("waiting_by") or {}):
             notes.append(f"{m.get('name')}: waiting: {by}")
     header = ("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL", "SLOTS", "WAITING", "TOK/S", "ENGINE")
     return "\n".join([output.table(header, rows), *map(output.clean, notes)])
+
+
+def _kernels(told: Mapping[str, Any]) -> str:
+    """``kernels (avx512-vnni): 168 q4_K, 29 q6_K tensors, 934 MB``; "" where the model runs without."""
+    if not told:
+        return ""
+    if not told.get("on"):
+        return f"kernels are off: {told.get('why') or 'no reason was given'}"
+    counts = sorted((told.get("tensors") or {}).items(), key=lambda pair: -int(pair[1]))
+    tensors = ", ".join(f"{count} {kind}" for kind, count in counts)
+    size = output.human_size(int(told.get("bytes") or 0))
+    return f"kernels ({told.get('isa')}): " + (f"{tensors} tensors, {size}" if tensors else "no tensors")
 
 
 def _names(waiting: Mapping[str, Any]) -> str:

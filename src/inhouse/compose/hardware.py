@@ -38,9 +38,15 @@ class Hardware:
             one.key: "metal" if now.os == "darwin" and one.runs == "wheel" else one.backend
             for one in self._engines.candidates()
         }
+        default, kernels = self._engines.default.name, self._engines.kernels()
+        ours = {default: kernels.facts()} if kernels else {}
         found = machine.findings(
             now,
-            engines=[{**asdict(one), "backend": backends.get(one.name, "")} for one in available],
+            engines=[
+                asdict(one)
+                | {"backend": backends.get(one.name, ""), "kernels": ours.get(f"llama.cpp ({one.name})")}
+                for one in available
+            ],
             tools=[asdict(one) for one in self._workshop.tools()],
             builds=[
                 {"name": one.name, "backend": one.backend, "why": one.misfit(now)}
@@ -54,7 +60,8 @@ class Hardware:
             "version": __version__,
             "machine": machine.to_json(now),
             "engines": [asdict(one) for one in available],
-            "engine": self._engines.default.name,
+            "engine": default,
+            "kernels": ours.get(default),
             "findings": [asdict(one) for one in found],
         }
 

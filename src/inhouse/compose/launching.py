@@ -132,4 +132,5 @@ def _noting(launch: Launch, notice: str) -> Launch:
 
 
 def _build(launch: Launch) -> str:
-    return " ".join(word for word in (launch.engine, launch.variant) if word)
+    kernels = "with Inhouse's kernels" if launch.kernels else ""
+    return " ".join(word for word in (launch.engine, launch.variant, kernels) if word)

@@ -59,7 +59,7 @@ def private_folder(home: Path) -> Path:
         ours = folder.is_dir() and not folder.is_symlink() and facts.st_uid == os.getuid()
         if not ours or facts.st_mode & 0o077:
             raise OSError("not ours")
-        for old in folder.glob("*.sock"):
+        for old in (*folder.glob("*.sock"), *folder.glob("*.kernels.json*")):
             old.unlink(missing_ok=True)
     except OSError:
         return Path(tempfile.mkdtemp(prefix="inhouse-"))

@@ -41,6 +41,8 @@ class Launch:
     e.g. why a better build was not taken. ``takes``: which optional parts of OpenAI's wire the worker's
     server understands (``core.features``); ``ready_path`` answers 200 once it can be asked.
     ``growth``: bytes of ``memory`` that it does not have after its load but may take later (a cache).
+    ``kernels``: the file in which the worker tells of our own kernels (``core.kernels``), "" where it runs
+    without; who ends the worker removes it.
     """
 
     engine: str
@@ -66,3 +68,4 @@ class Launch:
     takes: frozenset[str] = frozenset()
     ready_path: str = "/health"
     growth: int = 0
+    kernels: str = ""

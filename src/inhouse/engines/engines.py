@@ -16,12 +16,14 @@ from ..core.models import Card
 from ..core.requests import LoadOptions
 from ..machine import Machine
 from . import registry
+from .kernels import Kernels
 from .recipe import Availability, Recipe, Settings
+from .variants.attach import Attach
 from .variants.choice import Candidate, gather, meant, ranked, tried
 from .variants.figures import Kept
 from .variants.recipe import Refused, Variant
 from .variants.shelf import ENGINE, Shelf
-from .variants.symptoms import broken
+from .variants.symptoms import broken, crashed
 
 AUTO = ("", "auto", ENGINE)
 """What a model may ask for that leaves the build to us."""
@@ -50,7 +52,9 @@ class Engines:
         self._environ = dict(os.environ if environ is None else environ)
         self.machine = machine or hardware.detect()
         self.shelf = Shelf(state)
-        self.kept = Kept(self.shelf.root, hardware.fingerprint(self.machine))
+        here = hardware.fingerprint(self.machine)
+        self.kept = Kept(self.shelf.root, here)
+        self._attach = Attach(settings.kernels, state, here, self._environ)
         self._tell = tell
         self._told: set[str] = set()
         self._lock = threading.RLock()
@@ -96,7 +100,9 @@ class Engines:
         raise _none(self._order)
 
     def _gathered(self) -> list[Candidate]:
-        return gather(self._settings, self.shelf, self.machine, self.kept, self._environ)
+        return gather(
+            self._settings, self.shelf, self.machine, self.kept, self._environ, kernels=self._attach.of
+        )
 
     def _missing_choice(self) -> tuple[str, ...]:
         use = self.kept.use
@@ -174,8 +180,11 @@ class Engines:
         """What to run ``card`` with once ``failed`` did not become ready; None to give up.
 
         Only when the error lies in the build (a missing library, instructions that the CPU lacks, no
-        device): then it is not used again by this process. Blocking.
+        device): then it is not used again by this process. One that crashed with our kernels goes on
+        without them. Blocking.
         """
+        if failed.engine == ENGINE and self._without_kernels(failed, error):
+            return self.of(card)
         why = broken(f"{error.message}\n{error.hint}\n{error.detail}")
         if failed.engine != ENGINE or not failed.variant or not why or card.tuning.engine not in AUTO:
             return None
@@ -187,6 +196,24 @@ class Engines:
                 self._forgive(failed.variant)
                 return None
         return self.of(card)
+
+    def _without_kernels(self, failed: Launch, error: InhouseError) -> bool:
+        """Whether the build's kernels are now off because it crashed with them. One that crashes without
+        them as well gets them back."""
+        sign = crashed(f"{error.message}\n{error.hint}\n{error.detail}")
+        if not sign:
+            return False
+        with self._lock:
+            if failed.kernels:
+                self._attach.distrust(failed.variant, f"a worker that used them crashed ({sign})")
+            elif not self._attach.trust(failed.variant):
+                return False
+            self.refresh()
+            return bool(failed.kernels)
+
+    def kernels(self) -> Kernels | None:
+        """Whether the default runs with our kernels; None where that is no question."""
+        return self.default.kernels if isinstance(self.default, Variant) else None
 
     def grammars(self, card: Card) -> frozenset[str]:
         """The notations that the engine of ``card`` enforces, as in ``Launch.grammars``."""

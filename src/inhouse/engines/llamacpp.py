@@ -19,6 +19,7 @@ from ..core.requests import LoadOptions
 from ..machine import fit
 from . import native, prefixes, speculation
 from .child import HUGE_PAGES, scrubbed
+from .kernels import REPORT, SWITCH, Kernels
 from .recipe import Availability, Room, Settings, check_engine
 
 WHEEL: Final = "xllamacpp"
@@ -69,12 +70,20 @@ def batch_size(card: Card, room: Room) -> int:
 
 
 class LlamaCpp:
-    """Recipe for one found llama.cpp (``Availability.name`` says which kind)."""
+    """Recipe for one found llama.cpp (``Availability.name`` says which kind); with ``kernels`` where they are
+    on, which the version of ``found`` then tells."""
 
-    def __init__(self, settings: Settings, found: Availability, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        found: Availability,
+        environ: Mapping[str, str],
+        kernels: Kernels | None = None,
+    ) -> None:
         self._settings = settings
         self._found = found
         self._environ = dict(environ)
+        self._kernels = kernels or Kernels()
 
     @property
     def name(self) -> str:
@@ -137,13 +146,15 @@ class LlamaCpp:
         order |= choice.order(plan.slots)
         order["prefixes"] = saved = self._prefixes(room.prefixes, card, order)
         worker = "native" if self._found.name == "native" else "llamacpp"
+        order["kernels"] = self._kernels.library if self._kernels.on else ""
         if worker == "native":
             order = self._native_order(order)
+        env = self._env(address)
         return Launch(
             engine="llama.cpp",
             command=(sys.executable, "-P", "-m", f"{__package__}.workers.{worker}"),
             address=address,
-            env=scrubbed(self._environ) | ({} if mapped or room.huge_pages != "madvise" else HUGE_PAGES),
+            env=env | ({} if mapped or room.huge_pages != "madvise" else HUGE_PAGES),
             stdin=json.dumps(order).encode() + b"\n",
             secret=secret,
             slots=plan.slots,
@@ -156,7 +167,13 @@ class LlamaCpp:
             prefixes=saved,
             speculative=choice.mode,
             notices=notices,
+            kernels=env.get(REPORT, ""),
         )
+
+    def _env(self, address: str) -> dict[str, str]:
+        off = {SWITCH: "off"} if self._settings.kernels == "off" else {}
+        native = self._found.name == "native"
+        return scrubbed(self._environ) | off | self._kernels.env(address, native=native)
 
     def _guesses(
         self, card: Card, options: LoadOptions, room: Room

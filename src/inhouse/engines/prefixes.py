@@ -29,6 +29,7 @@ _NO_DIFFERENCE: Final = frozenset(
         "draft_tokens",
         "guess",
         "guess_fields",
+        "kernels",  # the build tells
         "logical_batch",
         "memory_limit",
         "mmap",

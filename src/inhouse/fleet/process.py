@@ -111,7 +111,7 @@ class Process:
             raise self._failure(self.obituary())
 
     async def _spawn(self) -> _Child:
-        self._unlink_socket()
+        self._sweep()
         options: dict[str, Any] = {"start_new_session": True} if sys.platform != "win32" else {}
         try:
             _seal_descriptors()
@@ -203,13 +203,15 @@ class Process:
         if self._transport is not None:
             self._transport.close()
         self._output.close()
-        self._unlink_socket()
+        self._sweep()
 
-    def _unlink_socket(self) -> None:
-        """A socket that a killed worker left behind would block the next one."""
-        if sys.platform != "win32" and "/" in self._launch.address:
+    def _sweep(self) -> None:
+        """A socket that a killed worker left behind would block the next one; what it told of its kernels
+        would be taken for the next one's."""
+        socket = self._launch.address if sys.platform != "win32" and "/" in self._launch.address else ""
+        for path in filter(None, (socket, self._launch.kernels)):
             with contextlib.suppress(OSError):
-                os.unlink(self._launch.address)
+                os.unlink(path)
 
 
 def _seal_descriptors() -> None:

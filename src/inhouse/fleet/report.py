@@ -65,7 +65,7 @@ class Loaded:
     (0: not yet), ``device_memory`` those on GPUs, as planned; ``expires_in`` seconds until an idle model
     goes, its whole keep-alive while it is busy, ``inf`` for never. ``rate``: tokens per second over the
     last five seconds; ``queued``: waiting requests by tenant, ``queued_work``: what
-    they may take by estimate, in tokens of a prompt."""
+    they may take by estimate, in tokens of a prompt. ``kernels``: as in ``Launch``."""
 
     card: Card
     context_length: int
@@ -87,6 +87,7 @@ class Loaded:
     load_seconds: float | None = None
     queued: Mapping[str, int] = field(default_factory=dict)
     queued_work: int = 0
+    kernels: str = ""
 
 
 class Observer(Protocol):
@@ -160,4 +161,5 @@ def loaded(variant: Variant, worker: Worker, model: Model | None, now: float) ->
         load_seconds=None if worker.ready is None else worker.ready - worker.started,
         queued=queued,
         queued_work=work,
+        kernels=worker.launch.kernels,
     )

@@ -153,7 +153,18 @@ def _engines(engines: Sequence[Mapping[str, Any]]) -> list[Finding]:
         fixes = (e["fix"] for e in engines if e.get("fix"))
         fix = next(fixes, "Install Inhouse again: its engine is a dependency.")
         found.append(Finding("missing", "engine", "no engine can run models", fix))
-    return found
+    return found + [_kernels(e["kernels"]) for e in engines if e.get("kernels")]
+
+
+def _kernels(facts: Mapping[str, Any]) -> Finding:
+    """Our own kernels in the engine that runs models: ``on``, ``why`` not, ``isa``, ``types`` and ``fix``."""
+    if not facts.get("on"):
+        return Finding("note", "kernels", f"off: {facts.get('why') or 'unknown'}", facts.get("fix") or "")
+    types = facts.get("types") or {}
+    good = ", ".join(name for name, why in types.items() if not why)
+    bad = "".join(f"; not {name}: {why}" for name, why in types.items() if why)
+    detail = f"{facts.get('version')} with {facts.get('isa')} for {good or 'no type'}{bad}"
+    return Finding("note" if bad else "ok", "kernels", detail)
 
 
 def _available(label: str, facts: Mapping[str, Any]) -> Finding:
@@ -190,9 +201,10 @@ def findings(
     """All findings in the order to show them.
 
     ``engines`` and ``tools`` are plain facts: name, ok, version, why, fix, and of an engine the ``backend``
-    it computes with (none told: the CPU). ``builds`` are engine builds that could be installed: name,
-    backend, and why they do not fit this machine, "" if they do. ``home`` is where models lie (its disk
-    is looked at unless the machine has it), ``models`` how many there are.
+    it computes with (none told: the CPU) and, of the one in use, ``kernels``: what is known of our own in it.
+    ``builds`` are engine builds that could be installed: name, backend, and why they do not fit this machine,
+    "" if they do. ``home`` is where models lie (its disk is looked at unless the machine has it), ``models``
+    how many there are.
     """
     found = [_system(machine), *_cpu(machine), *_memory(machine)]
     found += [Finding(*facts) for facts in gpu_findings.findings(machine, engines, builds)]

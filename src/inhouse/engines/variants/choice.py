@@ -8,12 +8,13 @@ to 1.5 times the prefill of the wheel).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from ...machine import Machine
 from .. import llamacpp, native
+from ..kernels import Kernels
 from ..recipe import Settings
 from . import catalogue
 from .compile import cpu_of
@@ -37,7 +38,7 @@ NATIVE: Final = ("native", "path")
 class Candidate:
     """A build that might be used. ``key`` is what people call it; ``why`` says why it cannot be used, "" if
     nothing is known against it. ``speed`` is in times of the wheel's, None if not measured; ``measured`` says
-    with what. ``made``: facts of the record."""
+    with what. ``kernels``: whether it runs with ours, which its ``version`` then tells."""
 
     key: str
     runs: str
@@ -51,6 +52,7 @@ class Candidate:
     speed: float | None = None
     measured: str = ""
     installed: Installed | None = None
+    kernels: Kernels = field(default_factory=Kernels)
 
     @property
     def gpu(self) -> bool:
@@ -83,17 +85,29 @@ class Candidate:
 
 
 def gather(
-    settings: Settings, shelf: Shelf, machine: Machine, kept: Kept, environ: Mapping[str, str]
+    settings: Settings,
+    shelf: Shelf,
+    machine: Machine,
+    kept: Kept,
+    environ: Mapping[str, str],
+    *,
+    kernels: Callable[[Candidate], Kernels],
 ) -> list[Candidate]:
     """All that is here, in no order. Runs a llama-server of PATH or the settings once, unless the setting
-    ``engine.kind`` is the wheel; blocking."""
+    ``engine.kind`` is the wheel; blocking. ``kernels`` says of a build whether it runs with ours."""
     wheel = llamacpp.wheel()
     found = [
         *([] if settings.kind == WHEEL else [_outside(settings, environ)]),
         Candidate(WHEEL, "wheel", "package", version=wheel.version, why=wheel.why, fix=wheel.fix, speed=1.0),
     ]
     found += [_shelved(one, shelf, machine) for one in shelf.all()]
-    return [_with_speed(one, kept, wheel.version) for one in found]
+    found = [one if one.why else _with_kernels(one, kernels(one)) for one in found]
+    reference = next(one.version for one in found if one.key == WHEEL)
+    return [_with_speed(one, kept, reference) for one in found]
+
+
+def _with_kernels(one: Candidate, kernels: Kernels) -> Candidate:
+    return replace(one, kernels=kernels, version=one.version + kernels.label)
 
 
 def _outside(settings: Settings, environ: Mapping[str, str]) -> Candidate:
@@ -140,6 +154,7 @@ def ranked(candidates: Sequence[Candidate], kind: str, use: str) -> list[Candida
     """Those that the setting ``engine.kind`` allows, best first. ``use``: the key that the user chose, ""
     for none."""
     known = [one.name for one in catalogue.builds()]
+    helped = any(one.key == WHEEL and one.kernels.on for one in candidates)
 
     def order(one: Candidate) -> tuple[int, float, int]:
         place = known.index(one.key) if one.key in known else len(known)
@@ -149,18 +164,19 @@ def ranked(candidates: Sequence[Candidate], kind: str, use: str) -> list[Candida
             return 1, 0.0, place
         if one.gpu:
             return 2, -(one.speed or 1.0), place
-        return 3, -_pace(one), place
+        return 3, -_pace(one, helped), place
 
     allowed = [one for one in candidates if kind in ("auto", one.kind)]
     return sorted(allowed, key=order)
 
 
-def _pace(one: Candidate) -> float:
-    """The speed that counts where builds are held against each other."""
+def _pace(one: Candidate, helped: bool) -> float:
+    """The speed that counts where builds are held against each other. ``helped``: the wheel has our kernels,
+    then one without them is not taken for the faster one unseen."""
     if one.key == WHEEL:
         return 1.0
     if one.speed is None:
-        return ON_PATH if one.origin == "path" else UNMEASURED
+        return ON_PATH if one.origin == "path" and (one.kernels.on or not helped) else UNMEASURED
     return one.speed if one.speed >= MARGIN else min(one.speed, UNMEASURED)
 
 

@@ -29,6 +29,7 @@ NEEDED: Final = TARGETS[0]
 FLAGS: Final = (
     "-DCMAKE_BUILD_TYPE=Release",
     "-DBUILD_SHARED_LIBS=OFF",
+    "-DCMAKE_ENABLE_EXPORTS=ON",
     "-DGGML_NATIVE=ON",
     "-DGGML_CCACHE=OFF",
     "-DLLAMA_OPENSSL=OFF",
@@ -40,7 +41,8 @@ FLAGS: Final = (
     "-DLLAMA_USE_PREBUILT_UI=OFF",
     "-DFETCHCONTENT_FULLY_DISCONNECTED=ON",
 )
-"""What makes the build: see the option() lines of llama.cpp's CMakeLists.txt."""
+"""What makes the build: see the option() lines of llama.cpp's CMakeLists.txt. With exports our kernels
+(``engines.kernels``) find ggml inside a program that is linked as a whole."""
 
 _KEPT: Final = (
     "CC",

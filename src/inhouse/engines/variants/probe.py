@@ -86,11 +86,11 @@ def _asked(
 
 
 def _server(path: str, env: dict[str, str]) -> Seen:
-    code, said = _run([path, "--version"], env)
+    code, said = run([path, "--version"], env)
     version = re.search(r"version:\s*(.+)", said)
     if code or not version:
         return Seen(why=broken(said, code) or _vague(code))
-    code, listed = _run([path, "--list-devices"], env)
+    code, listed = run([path, "--list-devices"], env)
     if code:
         return Seen(version[1].strip()[:80], (), broken(listed, code) or _vague(code))
     return Seen(version[1].strip()[:80], tuple(match[2] for match in _DEVICE.finditer(listed)))
@@ -98,7 +98,7 @@ def _server(path: str, env: dict[str, str]) -> Seen:
 
 def _package(folder: str, env: dict[str, str]) -> Seen:
     worker = f"{__package__.rpartition('.')[0]}.workers.devices"
-    code, said = _run([sys.executable, "-P", "-m", worker], importing(folder, env))
+    code, said = run([sys.executable, "-P", "-m", worker], importing(folder, env))
     try:
         found = json.loads(said.strip().splitlines()[-1])
         devices = tuple(one["description"] for one in found["devices"] if one["type"] != _CPU_TYPE)
@@ -107,7 +107,7 @@ def _package(folder: str, env: dict[str, str]) -> Seen:
         return Seen(why=broken(said, code) or _vague(code))
 
 
-def _run(command: Sequence[str], env: Mapping[str, str]) -> tuple[int | None, str]:
+def run(command: Sequence[str], env: Mapping[str, str]) -> tuple[int | None, str]:
     """Exit code (None: it hung) and all it printed. Raises OSError for what will pass."""
     try:
         done = subprocess.run(

@@ -16,17 +16,18 @@ from .choice import Candidate
 
 
 class Variant:
-    """Recipe for one candidate. ``notices``: why better ones were not taken."""
+    """Recipe for one candidate. ``notices``: why better ones were not taken; ``kernels``: whether ours."""
 
     def __init__(
         self, settings: Settings, of: Candidate, environ: Mapping[str, str], notices: tuple[str, ...] = ()
     ) -> None:
         self.key = of.key
+        self.kernels = of.kernels
         self.notices = notices
         self._library = of.path if of.runs == "wheel" else ""
         self._grammars = of.grammars
         found = Availability("wheel" if of.runs == "wheel" else "native", True, of.version, of.path)
-        self._inner = LlamaCpp(settings, found, environ)
+        self._inner = LlamaCpp(settings, found, environ, of.kernels)
 
     @property
     def name(self) -> str:

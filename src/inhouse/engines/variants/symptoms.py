@@ -56,4 +56,13 @@ def broken(text: str, code: int | None = None) -> str:
     return _CODES.get(code, "") if code is not None else ""
 
 
-__all__ = ["broken"]
+_CRASHED: Final = re.compile(r"\b(SIGSEGV|SIGILL|SIGABRT|SIGBUS|SIGFPE)\b")
+
+
+def crashed(text: str) -> str:
+    """The signal that ended a program which did something wrong itself, "" if none is told."""
+    found = _CRASHED.search(text)
+    return found[1] if found else ""
+
+
+__all__ = ["broken", "crashed"]

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from inhouse.engines import speculation
-from inhouse.engines.workers import guard
+from inhouse.engines.workers import guard, kernels
 
 
 def parameters(order: Mapping[str, Any], engine: Any) -> Any:
@@ -91,6 +91,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # loading does not run Python's handlers
     import xllamacpp
 
+    kernels.attached(order.get("kernels", ""), xllamacpp)
     server = xllamacpp.Server(parameters(order, xllamacpp))
     signal.signal(signal.SIGTERM, _end)
     while server is not None:  # keeps the server alive

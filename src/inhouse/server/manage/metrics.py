@@ -20,6 +20,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from ... import __version__
+from ...core import kernels
 from ...fleet import Loaded
 from ...ledger import Meter
 
@@ -85,6 +86,7 @@ class _Page(Collector):
             for one in self._loaded:
                 gauge.add_metric([str(one.card.name)], getattr(one, attribute))
             yield gauge
+        yield from self._kernels()
         for name, text, counts in (
             ("inhouse_model_loads", "Times a model was loaded.", self._meter.loads),
             ("inhouse_worker_restarts", "Workers started again after a failure.", self._meter.restarts),
@@ -94,6 +96,24 @@ class _Page(Collector):
         yield _counter("inhouse_model_load_seconds", "Time spent loading.", ("model",), seconds, 1000)
         evictions, labels = self._meter.evictions, ("model", "reason")
         yield _counter("inhouse_model_evictions", "Models unloaded, by reason.", labels, evictions)
+
+    def _kernels(self) -> Iterable[Metric]:
+        """What each worker tells of our kernels, read from its report: this runs in a thread."""
+        on = GaugeMetricFamily(
+            "inhouse_model_kernels", "1 where Inhouse's own kernels compute, else 0.", labels=["model"]
+        )
+        counts = GaugeMetricFamily(
+            "inhouse_model_kernel_tensors",
+            "Tensors of a loaded model that they compute with.",
+            labels=["model", "type"],
+        )
+        for one in self._loaded:
+            name, told = str(one.card.name), kernels.read(one.kernels)
+            on.add_metric([name], int(bool(told and told.on)))
+            for kind, count in told.tensors.items() if told and told.on else ():
+                counts.add_metric([name, kind], count)
+        yield on
+        yield counts
 
     def _happened(self) -> Iterable[Metric]:
         meter = self._meter

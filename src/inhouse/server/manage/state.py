@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from ... import __version__
+from ...core import kernels
 from ...dialects import ollama
 from ...fleet import Loaded
 from .. import answers
@@ -22,13 +24,16 @@ if TYPE_CHECKING:
 
 async def ps(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
     now = datetime.now(UTC)
-    shown = [_shown(one, now, services.keys) for one in services.fleet.loaded()]
+    loaded = services.fleet.loaded()
+    told = await asyncio.to_thread(lambda: [kernels.read(one.kernels) for one in loaded])
+    shown = [_shown(one, now, services.keys, by) for one, by in zip(loaded, told, strict=True)]
     await answers.whole(scope, send, ollama.render_ps(shown))
 
 
-def _shown(one: Loaded, now: datetime, keys: Keys) -> ollama.Loaded:
+def _shown(one: Loaded, now: datetime, keys: Keys, told: kernels.Report | None = None) -> ollama.Loaded:
     """As Ollama tells it, ``size`` with what lies on GPUs, and ours: ``tokens_per_second`` over the last
-    five seconds, ``waiting_by`` the names of the keys that have names."""
+    five seconds, ``waiting_by`` the names of the keys that have names, ``kernels`` what its worker
+    ``told`` of ours, null where it runs without."""
     waiting_by: Counter[str] = Counter()
     for tenant, count in one.queued.items():
         waiting_by[keys.name(tenant) or "others"] += count
@@ -52,6 +57,7 @@ def _shown(one: Loaded, now: datetime, keys: Keys) -> ollama.Loaded:
             "planned_memory": one.planned_memory,
             "load_seconds": None if one.load_seconds is None else round(one.load_seconds, 3),
             "notices": list(one.notices),
+            "kernels": told.facts() if told else None,
         },
     )
 
