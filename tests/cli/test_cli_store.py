@@ -224,20 +224,27 @@ def test_prune_and_du(api: Api, invoke: Invoke) -> None:
         "previous": 1_000_000,
         "unused": 0,
         "partial": 500,
-        "total": 1_000_500,
+        "prompts": 2_000_000,
+        "total": 3_000_500,
         "dry_run": True,
     }
-    assert invoke("prune", "-n").out.startswith("1 MB would be freed: ")
-    assert invoke("prune", "--all").out.startswith("1 MB freed: ")
+    assert invoke("prune", "-n").out.startswith("3 MB would be freed: ")
+    assert invoke("prune", "--all").out.startswith("3 MB freed: ")
+    assert "2 MB of saved prompts" in invoke("prune", "-n").out
     assert json.loads(invoke("prune", "--json").out) == freed
     assert api.bodies("/api/prune")[:2] == [{"dry_run": True, "all": False}, {"dry_run": False, "all": True}]
     api.routes["/api/store"] = disk = {
         "models": [{"model": "x", "size": 2_000_000, "own": 1_000_000, "in_place": 0}],
         "blobs": 5, "previous": 0, "unused": 0, "partial": 0, "free": 10**9,
+        "prompts": 7_000_000, "prompts_unused": 3_000_000,
     }  # fmt: skip
     lines = invoke("du").out.splitlines()
     assert lines[0].split() == ["NAME", "SIZE", "OWN", "IN", "PLACE"]
     assert lines[1].split() == ["x", "2", "MB", "1", "MB", "-"]
+    assert [line.split()[-2:] for line in lines if "saved prompts" in line or "of gone models" in line] == [
+        ["7", "MB"],
+        ["3", "MB"],
+    ]
     assert json.loads(invoke("du", "--json").out) == disk
 
 

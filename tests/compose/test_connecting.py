@@ -64,3 +64,33 @@ def test_without_room_for_them_all_go(home: Path) -> None:
 def test_models_that_cannot_be_listed_keep_theirs_and_the_load_goes_on(home: Path) -> None:
     assert load(made(home, Models(broken=True))).engine == "double"
     assert len(saved(home)) == 2
+
+
+def fill(home: Path) -> None:
+    for folder in (home / "prefixes").iterdir():
+        (folder / "one.kv").write_bytes(b"x" * 10)
+
+
+def test_saved_prompts_of_models_that_are_gone_are_counted_and_pruned(home: Path) -> None:
+    fill(home)
+    connecting = made(home, Models(CARD))
+    assert connecting.sizes() == (20, 10)
+    assert connecting.prune(dry_run=True, everything=False) == 10
+    assert connecting.sizes() == (20, 10)
+    (home / "prefixes" / f"{'a' * 16}-wheel-1-k" / "one.json").write_text("{}")  # of no use: it goes, too
+    assert connecting.prune(dry_run=False, everything=False) >= 10
+    assert saved(home) == {"a" * 16 + "-wheel-1-k"}
+
+
+def test_all_saved_prompts_go_where_that_is_asked(home: Path) -> None:
+    fill(home)
+    connecting = made(home, Models(CARD))
+    assert connecting.prune(dry_run=True, everything=True) == 20
+    assert connecting.prune(dry_run=False, everything=True) == 20
+    assert connecting.sizes() == (0, 0)
+
+
+def test_where_nobody_knows_which_models_there_are_nothing_is_pruned(home: Path) -> None:
+    with pytest.raises(StoreError):
+        made(home, Models(broken=True)).prune(dry_run=False, everything=True)
+    assert len(saved(home)) == 2

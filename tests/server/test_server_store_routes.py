@@ -405,6 +405,22 @@ def test_space_is_told(fresh: Server) -> None:
     assert [(one["model"], one["own"]) for one in told["models"]] == [("mine:latest", len(MODEL))]
 
 
+def test_saved_prompts_are_told_and_those_of_gone_models_pruned(fresh: Server) -> None:
+    made(fresh, "mine", {"m.gguf": MODEL})
+    prefixes = fresh.home / "prefixes"
+    for weights in (sha256(MODEL)[7:23], "f" * 16):
+        folder = prefixes / f"{weights}-wheel-1-k"
+        folder.mkdir(parents=True)
+        (folder / "one.part").write_bytes(b"x" * 1000)
+    told = fresh.ask("GET", "/api/store").json
+    assert (told["prompts"], told["prompts_unused"]) == (2000, 1000)
+    would = fresh.ask("POST", "/api/prune", {"dry_run": True}).json
+    assert (would["prompts"], would["total"] - would["partial"] - would["unused"]) == (1000, 1000)
+    assert fresh.ask("POST", "/api/prune", b"").json["prompts"] == 1000
+    assert fresh.ask("GET", "/api/store").json["prompts"] == 1000
+    assert [folder.name[:16] for folder in prefixes.iterdir()] == [sha256(MODEL)[7:23]]
+
+
 ROUTES = ["/api/alias", "/api/rollback", "/api/prune", "/api/verify", "/api/lock", "/api/lock/check", "/api/diff",
           "/api/outdated", "/api/export", "/api/create", "/api/push", "/api/pull", "/api/copy"]  # fmt: skip
 

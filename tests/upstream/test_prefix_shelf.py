@@ -209,6 +209,29 @@ def test_models_that_are_gone_take_theirs_along(shelf):
     assert found(shelf, A, layout="gone-wheel-1-k") is None
 
 
+def test_what_is_on_disk_is_counted_also_what_nobody_knows_of(shelf):
+    assert shelf.sizes(["kept"]) == (0, 0)
+    put(shelf, "x", A, layout="gone-wheel-1-k", size=300)
+    put(shelf, "y", A, layout="kept-wheel-1-k", size=200)
+    (shelf.root / "kept-wheel-1-k" / "torn.part").write_bytes(b"x" * 50)
+    told = {name: len((shelf.root / name).read_bytes()) for name in ("gone-wheel-1-k/x.json",)}
+    total, gone = shelf.sizes(["kept"])
+    assert gone == 300 + told["gone-wheel-1-k/x.json"]
+    assert total > gone + 250
+    assert shelf.sizes(["kept", "gone"]) == (total, 0)
+
+
+def test_all_can_go_and_workers_can_still_save(shelf):
+    put(shelf, "x", A)
+    Shelf(shelf.root, 1000).clear()  # by a server that never opened the layout
+    assert names(shelf) == set()
+    assert put(shelf, "y", B) is not None
+    assert found(shelf, B) == "y"
+    shelf.clear()
+    assert found(shelf, B) is None
+    assert (shelf.root / LAYOUT).is_dir()
+
+
 def test_a_new_build_forgets_what_the_old_one_of_its_kind_left(shelf):
     put(shelf, "old", A, layout="m-wheel-1-k")
     put(shelf, "other", A, layout="m-native-1-k")

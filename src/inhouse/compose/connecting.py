@@ -49,8 +49,26 @@ class Connecting:
         """Forget the saved prompts of models that are gone; all, if none are to be saved. Blocking. Where it
         cannot be told which models there are, all stay, and nobody's load fails of it."""
         try:
-            cards = self._store.cards() if self.root else ()
+            wanted = self._wanted()
         except (InhouseError, OSError) as error:
             _log.warning("saved prompts were not looked through: %s", error)
             return
-        self.shelf.sweep(model_part(card.weights_digest) for card in cards)
+        self.shelf.sweep(wanted)
+
+    def _wanted(self) -> set[str]:
+        """Whose saved prompts are kept. Raises StoreError."""
+        return {model_part(card.weights_digest) for card in self._store.cards()} if self.root else set()
+
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of all saved prompts, and of those that nobody can use any more. Blocking."""
+        return self.shelf.sizes(self._wanted())
+
+    def prune(self, *, dry_run: bool, everything: bool) -> int:
+        """Delete the saved prompts that nobody can use any more, or all; the bytes freed. Blocking."""
+        total, gone = self.sizes()
+        if dry_run:
+            return total if everything else gone
+        self.sweep()
+        if everything:
+            self.shelf.clear()
+        return max(0, total - self.sizes()[0])

@@ -182,6 +182,7 @@ class House:
             journal=self.journal,
             traces=self.traces,
             plan=self.planning.answer,
+            prompts=self.connecting,
             token=self.token,
             keys=keys,
             host=self.sharing.host,

@@ -1,10 +1,12 @@
-"""What the disk does wrong, as errors of ours."""
+"""What the disk holds, and what it does wrong as errors of ours."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 from .errors import NoSpace, StoreError
 
@@ -32,3 +34,13 @@ def guarded(doing: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise failure(error, doing) from error
+
+
+def tree_size(folder: Path) -> int:
+    """Bytes of the files below a folder that may change meanwhile."""
+    total = 0
+    for root, _, files in os.walk(folder):
+        for file in files:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(root, file)).st_size
+    return total

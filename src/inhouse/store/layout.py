@@ -27,7 +27,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
-from ..core.disk import failure, guarded
+from ..core.disk import failure, guarded, tree_size
 from ..core.errors import BadRequest, Conflict, NoSpace, StoreError
 from ..core.models import ModelName
 
@@ -61,16 +61,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def tree_size(folder: Path) -> int:
-    """Bytes of the files below a folder that may change meanwhile."""
-    total = 0
-    for root, _, files in os.walk(folder):
-        for file in files:
-            with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(root, file)).st_size
-    return total
 
 
 def sync_file(path: Path) -> None:

@@ -20,6 +20,8 @@ from typing import Final
 
 import msgspec
 
+from ..core.disk import tree_size
+
 VERSION: Final = 1
 HALF_LIFE: Final = 24 * 3600.0
 """Seconds in which a prompt that nobody asks for loses half of its worth."""
@@ -142,11 +144,29 @@ class Shelf:
         """Delete the folders of layouts whose first part (the model) is none of ``wanted``, and what saves
         that never ended left in the others."""
         keep = set(wanted)
-        self._clear(lambda folder: folder.name.partition("-")[0] not in keep)
+        self._clear(lambda folder: _model(folder) not in keep)
         with self._lock:
             self._read_all()
             for folder in self._folders():
                 self._tidy(folder)
+
+    def clear(self) -> None:
+        """Delete all saved prompts. Their folders stay: workers write into them."""
+        with self._lock:
+            self._read_all()
+            for saved in list(self._saved.values()):
+                self._drop(saved)
+            for folder in self._folders():
+                self._tidy(folder)
+
+    def sizes(self, wanted: Iterable[str]) -> tuple[int, int]:
+        """Bytes on disk, and those of them in the folders of models that are none of ``wanted``."""
+        keep, total, gone = set(wanted), 0, 0
+        for folder in self._folders():
+            size = tree_size(folder)
+            total += size
+            gone += 0 if _model(folder) in keep else size
+        return total, gone
 
     def unproven(self, layout: str, owner: str) -> int:
         """How many of an owner's saved prompts nobody has asked for yet."""
@@ -261,6 +281,10 @@ class Shelf:
         with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(msgspec.json.encode(saved))
         os.replace(part, path)
+
+
+def _model(folder: Path) -> str:
+    return folder.name.partition("-")[0]
 
 
 def _decoded(path: Path) -> Saved | None:

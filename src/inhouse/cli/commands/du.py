@@ -35,6 +35,8 @@ def command(as_json: bool) -> None:
         ("earlier versions", "previous"),
         ("without a name", "unused"),
         ("unfinished pulls", "partial"),
+        ("saved prompts", "prompts"),
+        ("of gone models", "prompts_unused"),
         ("free on the disk", "free"),
     ):
         output.data(f"{label:<18}{size(answer[key])}")

@@ -24,6 +24,7 @@ from ..keys import Keys
 from .bench import Measuring
 from .engines import Builds
 from .tune import Tuner
+from .upkeep import Prompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Services:
     asked us to keep; ``background``: the responses that run on without a client; ``journal``: what
     happened and why; ``traces``: the ways of single requests; ``plan`` says what a load
     would take (blocking); ``keys``: those that are let in;
-    ``host``: what the worker of a model goes by in the fleet, where models share one.
+    ``prompts``: those that workers saved; ``host``: what the worker of a model goes by in the fleet, where
+    models share one.
     """
 
     config: Config
@@ -55,6 +57,7 @@ class Services:
     journal: Journal
     traces: Traces
     plan: Callable[[PlanOrder], dict[str, Any]]
+    prompts: Prompts
     routes: tuple[Any, ...] = ()
     token: str = ""
     keys: Keys = field(default_factory=Keys)

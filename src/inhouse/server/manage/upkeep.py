@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -21,6 +21,18 @@ if TYPE_CHECKING:
     from .services import Services
 
 Work = Callable[["Services", bytes], Any]
+
+
+class Prompts(Protocol):
+    """Prompts that workers saved on disk; calls block. Both raise StoreError."""
+
+    def sizes(self) -> tuple[int, int]:
+        """Bytes of all, and of those whose model is gone."""
+        ...
+
+    def prune(self, *, dry_run: bool, everything: bool) -> int:
+        """Delete those whose model is gone, or ``everything``; the bytes freed."""
+        ...
 
 
 class Question:
@@ -59,13 +71,16 @@ def _resolved(services: Services, text: str) -> ModelName:
 
 
 def _disk(services: Services, body: bytes) -> Any:
-    return asdict(services.store.disk())
+    prompts, gone = services.prompts.sizes()
+    return {**asdict(services.store.disk()), "prompts": prompts, "prompts_unused": gone}
 
 
 def _prune(services: Services, body: bytes) -> Any:
     asked = inhouse.decode_prune(body)
     freed = services.store.prune(dry_run=asked.dry_run, everything=asked.everything)
-    return {**asdict(freed), "total": freed.total, "dry_run": asked.dry_run}
+    prompts = services.prompts.prune(dry_run=asked.dry_run, everything=asked.everything)
+    total = freed.total + prompts
+    return {**asdict(freed), "prompts": prompts, "total": total, "dry_run": asked.dry_run}
 
 
 def _lock(services: Services, body: bytes) -> Any:

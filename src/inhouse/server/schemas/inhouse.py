@@ -24,7 +24,7 @@ FIELDS: Fields = {
     "Prune": (
         {
             "dry_run": (BOOL, "Only say what would be freed.", {}),
-            "all": (BOOL, "Also what was uploaded within the last hour.", {}),
+            "all": (BOOL, "Also uploads of the last hour and all saved prompts.", {}),
         },
         (),
     ),
