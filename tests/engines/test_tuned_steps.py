@@ -26,15 +26,15 @@ CARD = Card(
 
 
 def tried(**given: Any) -> dict[str, list[dict[str, Any]]]:
-    given = {"cores": 4, "logical": 8} | given
+    given = {"cores": 4, "more": (4, 8)} | given
     return {step.name: [dict(value) for value in step.values] for step in steps(CARD, **given)}
 
 
 class TestSteps:
     def test_threads_around_the_cores_are_tried(self) -> None:
         assert tried()["threads"] == [{"threads": 8}, {"threads": 3}, {"threads": 2}]
-        assert "threads" not in tried(cores=1, logical=1)
-        hybrid = tried(cores=6, physical=14, logical=20)["threads"]
+        assert "threads" not in tried(cores=1, more=(1,))
+        hybrid = tried(cores=6, more=(14, 20))["threads"]
         assert [value["threads"] for value in hybrid] == [20, 14, 5, 3]
 
     def test_what_a_person_settled_is_not_tried(self) -> None:
@@ -42,7 +42,7 @@ class TestSteps:
         assert {"threads", "kv_cache_type", "speculative", "slots"}.isdisjoint(found)
 
     def test_what_costs_quality_is_only_offered(self) -> None:
-        step = next(step for step in steps(CARD, cores=2, logical=2) if step.name == "kv_cache_type")
+        step = next(step for step in steps(CARD, cores=2) if step.name == "kv_cache_type")
         assert {"kv_cache_type": "q4_0"} not in step.values
         assert step.offered == ({"kv_cache_type": "q4_0"},)
 
@@ -58,9 +58,7 @@ class TestSteps:
 
     def test_a_draft_model_of_its_own_is_the_one_that_is_tried(self) -> None:
         card = dataclasses.replace(CARD, files=(CardFile("draft", "/d", "d", "5" * 64, 1),))
-        step = next(
-            s for s in steps(card, cores=2, logical=2, drafts=(("x", "d" * 64),)) if s.kind == "guess"
-        )
+        step = next(s for s in steps(card, cores=2, drafts=(("x", "d" * 64),)) if s.kind == "guess")
         assert [v for v in step.values if v["speculative"] == "draft"] == [{"speculative": "draft"}]
 
     def test_a_quick_search_is_a_short_one(self) -> None:

@@ -98,8 +98,7 @@ class Tuner:
             todo = steps(
                 card,
                 cores=self._machine.engine_cores,
-                physical=self._machine.physical_cores,
-                logical=self._machine.logical_cores,
+                more=(self._machine.physical_cores, self._machine.logical_cores),
                 drafts=drafts,
                 settled=self._tunings.settled(card),
                 quick=body.quick,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -37,16 +37,15 @@ def steps(
     card: Card,
     *,
     cores: int,
-    logical: int,
-    physical: int = 0,
+    more: Collection[int] = (),
     drafts: Sequence[tuple[str, str]] = (),
     settled: frozenset[str] = frozenset(),
     quick: bool = False,
 ) -> tuple[Step, ...]:
     """What to try, the most telling first. ``drafts``: (name, digest) of models that could guess for this
-    one. What a person has ``settled`` is not tried. ``cores`` are used by default, ``physical``
-    ones may be more."""
-    counts = {physical or cores, max(1, cores - 1), logical, max(1, cores // 2)}
+    one. What a person has ``settled`` is not tried. ``cores`` are used by default; there are
+    ``more``, slower ones or two threads of one."""
+    counts = {max(1, cores - 1), max(1, cores // 2), *more}
     threads = sorted(counts - {cores}, reverse=True)
     found = [
         Step("threads", tuple({"threads": n} for n in threads), "speed"),
