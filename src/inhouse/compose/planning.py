@@ -9,34 +9,33 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from .. import charts
 from .. import machine as machines
 from ..catalog import Catalog
 from ..config import Config
-from ..core.errors import BadRequest, OutOfMemory
 from ..core.models import Card
 from ..core.requests import LoadOptions
 from ..dialects.inhouse.plan import PlanOrder
 from ..engines import exact, llamacpp
 from ..engines.engines import Engines
 from ..engines.recipe import Recipe, Room
-from ..machine import Gpu, Machine, speed
-from ..machine.budget import budget
+from ..machine import Machine, speed
 from ..machine.fit import sized
-from ..machine.footprint import KV_BYTES, Load
-from ..planning import History, Host, Planned, Subject, What, Where, make, told
-from ..planning.speed import GPU_DECODE_PRIOR, GPU_PREFILL_PRIOR, Range, Rate, gpu_bandwidth, prior
+from ..machine.footprint import Load
+from ..planning import History, Host, Planned, What, Where, make
+from ..planning.asking import ENDLESS, as_asked, asked_too_much, check_cache, check_exact
+from ..planning.found import Found, requantised
+from ..planning.places import Place, elsewhere, here
+from ..planning.quants import bars_of, compared, parts_of, smaller
+from ..planning.scoring import Came, predictions, reckoning
+from ..planning.view import reckoned, shown
 from ..store import Store
-from .plan_view import Place, asked_too_much, shown
-from .quants import compared, drawn, smaller
-from .subjects import Found, Subjects, requantised
+from .subjects import Subjects
 
-ENDLESS: Final = 2**62
-"""Bytes of memory where a load is to be laid out as it was asked for, whether it fits or not."""
 Tune = Callable[[Card, Recipe, Room], tuple[Card, Room]]
 """Puts in what was measured to be best for a model."""
-_GPU_BUILDS: Final = ("cuda", "rocm", "sycl", "vulkan", "metal")
 
 
 class Planning:
@@ -65,9 +64,7 @@ class Planning:
 
     def answer(self, order: PlanOrder) -> dict[str, Any]:
         """The plan as JSON. Raises ModelNotFound, BadRequest, Unsupported, StoreError, LoadFailed."""
-        if order.kv_type and order.kv_type not in KV_BYTES:
-            known = ", ".join(KV_BYTES)
-            raise BadRequest("There is no such KV type.", hint=f"Choose one of: {known}", param="kv_type")
+        check_cache(order.kv_type)
         found = self.subjects.file(Path(order.path)) if order.path else self.subjects.of(order.model)
         place = self._place(order.machine, found.card)
         if order.quant:
@@ -78,25 +75,22 @@ class Planning:
         if order.exact:
             answer["exact"] = self._exact(found, place, load, order)
         if order.quants:
-            rows = compared(found, self.host(found, place), load, order.prompt)
-            answer["quants"] = rows
-            if order.picture:
-                answer["picture"] = drawn(str(found.card.name), rows)
-        elif order.picture:
-            answer["picture"] = drawn(str(found.card.name), [answer])
+            answer["quants"] = compared(found, self.host(found, place), load, order.prompt)
+        if order.picture:
+            answer["picture"] = drawn(str(found.card.name), answer)
         if not order.quant and not order.kv_type:  # else it is not how the model will be loaded
             self._keep(found, place, planned, order.prompt)
         return answer
 
     def _answer(self, found: Found, place: Place, order: PlanOrder, planned: Planned) -> dict[str, Any]:
-        lacks, _ = self.history.surplus(self.where(found, place))
+        lacks, _ = self.history.surplus(place.where(found))
         name = machines.fingerprint(place.machine)
         kinds: tuple[What, ...] = ("memory", "decode", "prefill")
         record = [self.history.record(what, name) for what in kinds]
         return shown(found, place, planned, learnt=int(lacks)) | {
             "model": Path(order.path).name if order.path else str(found.card.name),
             "prompt": order.prompt,
-            "notes": [*place.notes, *found.unknown, *asked_too_much(found.card, order)],
+            "notes": [*place.notes, *found.unknown, *asked_too_much(found, order.context)],
             "record": [asdict(one) for one in record],
         }
 
@@ -105,23 +99,15 @@ class Planning:
     def _place(self, told_of: Mapping[str, Any] | None, card: Card) -> Place:
         if told_of is None:
             return self.here(card)
-        recipe = self._engines.of(card)
-        machine = machines.from_json(told_of)
-        gpus = machine.gpus
-        notes = ("It is supposed that an engine for its GPU is installed there.",) if gpus else ()
-        return Place(machine, budget(machine), False, recipe.build, gpus, notes)
+        build = self._engines.of(card).build
+        return elsewhere(machines.from_json(told_of), build, portable=_portable(build))
 
     def here(self, card: Card, build: str = "") -> Place:
         """This machine, with the engine that runs ``card`` or the ``build`` that did."""
         recipe = self._engines.of(card)
-        machine = self.machine()
-        variant = f"{recipe.name} {recipe.build}".lower()
-        able = any(name in variant for name in _GPU_BUILDS)
-        notes: tuple[str, ...] = ()
-        if machine.gpus and not able:
-            notes = ("The engine in use computes on the processor; see: inhouse engine list",)
-        gpus = machine.gpus if able else ()
-        return Place(machine, self._free(), True, build or recipe.build, gpus, notes)
+        variant = f"{recipe.name} {recipe.build}"
+        build = build or recipe.build
+        return here(self.machine(), self._free(), build, variant=variant, portable=_portable(build))
 
     def machine(self) -> Machine:
         """This machine with its memory's bandwidth, which is measured if that is not known; where it cannot
@@ -142,24 +128,19 @@ class Planning:
             engine="",
         )
         card = dataclasses.replace(found.card, tuning=tuning, format="gguf")
-        free = place.free
-        if order.context and order.users:
-            free = ENDLESS
-        try:
-            laid = self._laid_out(card, place, order.context, free)
-        except OutOfMemory:
-            laid = self._laid_out(card, place, order.context, ENDLESS)
-        if order.context and laid["context_length"] < min(
-            order.context, card.context_length or order.context
-        ):
-            laid = self._laid_out(card, place, order.context, ENDLESS)
+        laid = as_asked(
+            lambda free: self._laid_out(card, place, order.context, free),
+            place.free,
+            card.context_length,
+            (order.context, order.users),
+        )
         base = llamacpp.load_of(card, laid["kv_cache_type"], laid["batch"])
         return dataclasses.replace(
             base,
             context=laid["context_length"],
             slots=laid["slots"],
             mmap=laid["mmap"],
-            features=_features(place),
+            features=place.features,
         )
 
     def _laid_out(self, card: Card, place: Place, context: int | None, free: int) -> dict[str, Any]:
@@ -175,66 +156,30 @@ class Planning:
 
     # -- the plan -------------------------------------------------------------------------------
 
-    def where(self, found: Found, place: Place) -> Where:
-        """What predictions for a model at a place are kept under."""
-        name = machines.fingerprint(place.machine)
-        return Where(name, place.build, found.card.digest, found.card.quantization)
-
     def host(self, found: Found, place: Place) -> Host:
         """The place with the rates that were learnt there, or else are usual."""
-        where = self.where(found, place)
-        cores, bandwidth = place.machine.physical_cores, place.machine.bandwidth.read
-        decode, prefill = self.history.rate("decode", where), self.history.rate("prefill", where)
-        cards = None if decode and prefill else _gpu_rates(place.gpus)
-        if bandwidth:
-            usual = prior(bandwidth, cores)
-            decode, prefill = decode or usual[0], prefill or usual[1]
-        return Host(place.free, cores, decode, prefill, place.gpus, cards)
-
-    @staticmethod
-    def _subject(found: Found) -> Subject:
-        card = found.card
-        return Subject(
-            str(card.name), found.shape, card.parameters, card.size, card.quantization, card.context_length
-        )
+        where = place.where(found)
+        return place.host(self.history.rate("decode", where), self.history.rate("prefill", where))
 
     def planned(self, found: Found, place: Place, load: Load, prompt: int) -> Planned:
         """The plan of a load with what was learnt so far."""
-        host, subject = self.host(found, place), self._subject(found)
-        options = smaller(found, host, load)
-        return make(subject, host, load, prompt=prompt, smaller=options)
+        host = self.host(found, place)
+        return make(found.subject, host, load, prompt=prompt, smaller=smaller(found, host, load))
 
     def _keep(self, found: Found, place: Place, planned: Planned, prompt: int) -> None:
         """Write the prediction down, to be held against what comes of it here."""
-        if not place.here or found.source != "stored" or not planned.speed or planned.load.slots > 1:
-            return
-        where = self.where(found, place)
-        self.history.expect(where, "decode", prompt, told(planned.speed.decode))
-        self.history.expect(where, "prefill", prompt, told(planned.speed.prefill))
+        for what, expected in predictions(found, place, planned).items():
+            self.history.expect(place.where(found), what, prompt, expected)
 
-    def expected_memory(self, found: Found, place: Place, load: Load) -> tuple[float, float, float]:
-        """(bytes, low, high) that a loaded model is expected to take before it answers: the formula with what
-        it was found to lack."""
-        lacks, count = self.history.surplus(self.where(found, place))
-        middle = self.formula(found, load) + lacks
-        width = max(0.05 * middle, 100 * 2**20) if not count else max(0.03 * middle, 32 * 2**20)
-        return (middle, middle - width, middle + width)
-
-    @staticmethod
-    def formula(found: Found, load: Load) -> int:
-        """Bytes that a loaded model takes before it answers, by the formula alone."""
-        return sized(found.shape, load, load.context, load.slots).at_rest
+    def came(self, where: Where, came: Came) -> None:
+        """Keep what came of a prediction."""
+        self.history.came(where, came.what, came.size, came.expected, (came.measured, came.coefficient))
 
     # -- the engine's own words ----------------------------------------------------------------
 
     def _exact(self, found: Found, place: Place, load: Load, order: PlanOrder) -> dict[str, Any]:
         """The engine's own reckoning beside the formula. Raises BadRequest where there is no file."""
-        if not found.card.weights or order.quant or not place.here:
-            raise BadRequest(
-                "The exact reckoning reads the file on this machine.",
-                hint="Pull the model first, and plan it as it is.",
-                param="exact",
-            )
+        check_exact(found, place, order.quant)
         tuning = dataclasses.replace(
             found.card.tuning, slots=load.slots, kv_cache_type=load.k_type, engine=""
         )
@@ -242,39 +187,25 @@ class Planning:
         laid = self._laid_out(card, place, load.context, ENDLESS)
         laid |= {"context_length": load.context, "slots": load.slots, "memory_limit": 0}
         parts = exact.reckon(laid, os.environ)
-        formula = sized(found.shape, load, load.context, load.slots)
-        mine = formula.weights + formula.kv + formula.compute
-        total = sum(part.total for part in parts)
         kept = sum(part.model + part.context for part in parts)
-        plain = formula.weights + formula.kv  # laid out without a mapped file: nothing is there twice
-        tokens, expected = load.context * load.slots, (float(plain), float(plain), float(plain))
-        self.history.came(self.where(found, place), "exact", tokens, expected, (kept, kept - plain))
-        return {
-            "build": f"{llamacpp.WHEEL} {llamacpp.wheel().version}",
-            "parts": [asdict(part) | {"total": part.total} for part in parts],
-            "total": total,
-            "formula": mine,
-            "off": (mine - total) / total if total else 0.0,
-        }
+        self.came(place.where(found), reckoning(found, load, kept))
+        return reckoned(
+            f"{llamacpp.WHEEL} {llamacpp.wheel().version}",
+            [asdict(part) | {"total": part.total} for part in parts],
+            sized(found.shape, load, load.context, load.slots),
+        )
 
 
-def _features(place: Place) -> frozenset[str]:
-    """The instruction sets that the engine uses: the wheel is built for AVX2."""
-    wheel = place.build.startswith(llamacpp.WHEEL)
-    return frozenset(name for name in place.machine.features if not (wheel and name.startswith("avx512")))
+def _portable(build: str) -> bool:
+    """The wheel is built for AVX2."""
+    return build.startswith(llamacpp.WHEEL)
 
 
-def _gpu_rates(gpus: tuple[Gpu, ...]) -> tuple[Rate, Rate] | None:
-    """Rates of the slowest GPU that is known, wide; None where none is in the table."""
-    known = [bandwidth for gpu in gpus if (bandwidth := gpu_bandwidth(gpu.name))]
-    if not known:
-        return None
-    slowest = min(known)
-    decode, prefill = GPU_DECODE_PRIOR, GPU_PREFILL_PRIOR
-    return (
-        Rate(Range(decode[0] * slowest, decode[1] * slowest), "nothing"),
-        Rate(Range(prefill[0] * slowest, prefill[1] * slowest), "nothing"),
-    )
+def drawn(name: str, answer: Mapping[str, Any]) -> str:
+    """The quantisations beside each other where they were asked for, else what the plan takes, as SVG."""
+    if rows := answer.get("quants"):
+        return charts.bars(f"{name}: quantisations", "MiB", *bars_of(rows))
+    return charts.bars(f"{name}: memory", "MiB", *parts_of(answer))
 
 
 __all__ = ["Planning"]

@@ -1,60 +1,20 @@
-"""What a plan is made for: a stored model, one of the catalogue that is not here yet, or a file."""
+"""Finds what a plan is made for: in the store, in the catalogue, or at a path."""
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from ..catalog import Catalog
-from ..core.errors import BadRequest, ModelNotFound, NotFound, Unsupported
+from ..core.errors import BadRequest, ModelNotFound, NotFound
 from ..core.models import Card, CardFile, Footprint, ModelName
-from ..machine.shape import Shape, Tensor, shape_of, shape_of_card
-from ..planning import mixes
-from ..planning.known import find, nearest
+from ..machine.shape import Tensor
+from ..planning.found import Found, check_stored, supposed
 from ..store import Store, catalogue, gguf_facts
 from ..store.catalogue import Entry
 
-_KEPT = 64
+_KEPT: Final = 64
 """Models whose tables of tensors are remembered."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """``source``: stored, catalogue or file; ``download`` bytes to fetch first. ``tensors`` may be empty.
-    ``unknown``: what could not be told, in sentences."""
-
-    card: Card
-    tensors: tuple[Tensor, ...]
-    source: str
-    download: int = 0
-    unknown: tuple[str, ...] = ()
-
-    @property
-    def shape(self) -> Shape:
-        if not self.tensors:
-            return shape_of_card(self.card)
-        return shape_of(
-            self.card.metadata,
-            self.tensors,
-            vocabulary=self.card.vocabulary,
-            generates="completion" in self.card.capabilities,
-        )
-
-    @property
-    def facts(self) -> mixes.Facts:
-        """What the rules of quantising ask."""
-        arch = self.card.metadata.get("general.architecture", "")
-
-        def number(key: str, default: int) -> int:
-            value = self.card.metadata.get(f"{arch}.{key}")
-            values = [n for n in value if isinstance(n, int)] if isinstance(value, list) else [value]
-            return max((n for n in values if isinstance(n, int) and n > 0), default=default)
-
-        heads = number("attention.head_count", 1)
-        groups = heads // max(1, number("attention.head_count_kv", heads))
-        tied = not any(tensor.name == "output.weight" for tensor in self.tensors)
-        return mixes.Facts(groups, number("expert_count", 0), number("block_count", 1), tied)
 
 
 class Subjects:
@@ -70,23 +30,14 @@ class Subjects:
         try:
             card = self._catalog.resolve(name)
         except ModelNotFound:
-            if entry := _entry(name):
-                return of_entry(entry)
+            if entry := catalogue.find(ModelName.parse(name)):
+                return supposed(_card(entry), entry.download)
             raise
         return self.stored(card)
 
     def stored(self, card: Card) -> Found:
         """A stored model with its tensors. Raises Unsupported for what no formula is known for."""
-        if not card.files:
-            raise Unsupported(
-                f"'{card.name}' is built into its engine: there is nothing to plan.", param="model"
-            )
-        if card.format != "gguf":
-            raise Unsupported(
-                "Plans are made for GGUF models; how much others take depends on their engine.",
-                hint=f"Convert it first: inhouse convert {card.name} NEW-NAME",
-                param="model",
-            )
+        check_stored(card)
         return Found(card, self._tensors(card), "stored")
 
     def _tensors(self, card: Card) -> tuple[Tensor, ...]:
@@ -136,16 +87,9 @@ def _tensor(row: dict[str, object]) -> Tensor:
     )
 
 
-def _entry(name: str) -> Entry | None:
-    parsed = ModelName.parse(name)
-    return catalogue.find(parsed)
-
-
-def of_entry(entry: Entry) -> Found:
-    """A model of the catalogue: its header is in nobody's hands yet, but the shapes of many are known."""
-    known = find(entry.parameters)
-    kind = entry.quantization.removeprefix("UD-")
-    card = Card(
+def _card(entry: Entry) -> Card:
+    """What the catalogue says of a model."""
+    return Card(
         ModelName.parse(entry.name),
         entry.sha256,
         "",
@@ -157,40 +101,6 @@ def of_entry(entry: Entry) -> Found:
         quantization=entry.quantization,
         context_length=entry.context_length,
     )
-    if known is None or kind not in mixes.BASES:
-        unknown = (
-            "Its KV cache and buffers are not known before it is here, so the plan counts its weights alone."
-        )
-        return Found(card, (), "catalogue", entry.download, (unknown,))
-    arch = known.metadata["general.architecture"]
-    card = dataclasses.replace(
-        card,
-        metadata=known.metadata,
-        family=arch,
-        embedding_length=known.metadata[f"{arch}.embedding_length"],
-        vocabulary=known.vocabulary,
-    )
-    return Found(card, nearest(known, kind, entry.size), "catalogue", entry.download)
 
 
-def requantised(found: Found, kind: str) -> Found:
-    """The same model in another quantisation. Raises BadRequest where its size cannot be told."""
-    name = kind.upper()
-    if name == found.card.quantization.upper():
-        return found
-    if name not in mixes.BASES:
-        raise BadRequest(
-            "The size in this quantisation cannot be told beforehand.",
-            hint=f"Known are: {', '.join(mixes.BASES)}",
-            param="quant",
-        )
-    if not found.tensors:
-        raise Unsupported("The model's tensors are not known before it is here.", param="quant")
-    tensors = tuple(mixes.quantised(found.tensors, name, found.facts))
-    size = sum(tensor.size for tensor in tensors)
-    footprint = Footprint(size, found.card.footprint.kv_per_token)
-    card = dataclasses.replace(found.card, quantization=name, size=size, footprint=footprint)
-    return dataclasses.replace(found, card=card, tensors=tensors)
-
-
-__all__ = ["Found", "Subjects", "of_entry", "requantised"]
+__all__ = ["Subjects"]

@@ -27,6 +27,7 @@ from inhouse.engines.recipe import Tuned
 from inhouse.ledger import Entry
 from inhouse.machine import Bandwidth, Gpu, Machine
 from inhouse.planning import History, Where
+from inhouse.planning.scoring import formula
 from support.tiny_gguf import model as tiny_model
 
 MIB, GIB = 2**20, 2**30
@@ -402,7 +403,7 @@ def test_a_load_is_held_against_its_prediction_and_corrects_the_next(make: Calla
     scores, order = scoring(planning), PlanOrder("tiny", context=1024, users=2)
     plain = planning.answer(order)["memory"]["resident"]
     found = planning.subjects.stored(CARD)
-    rest = planning.formula(found, planning.load_of(found, planning.here(CARD), order))
+    rest = formula(found, planning.load_of(found, planning.here(CARD), order))
     scores.measured(CARD, launch(), rest + 10 * MIB)
     scores.measured(CARD, launch(), rest + 500 * MIB)  # the same worker, later
     scores.flush()

@@ -1,37 +1,16 @@
-"""A plan as JSON. Pure."""
+"""A plan as JSON values. Pure."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from .. import machine as machines
-from ..core.models import Card
-from ..dialects.inhouse.plan import PlanOrder
-from ..machine import Gpu, Machine
-from ..planning import Planned
-from .subjects import Found
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What is planned for: a machine, the bytes ``free`` for models on it, whether it is this one, the
-    engine's ``build`` there, the GPUs that it can compute on, and what a person should know of that."""
-
-    machine: Machine
-    free: int
-    here: bool
-    build: str
-    gpus: tuple[Gpu, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
-def asked_too_much(card: Card, order: PlanOrder) -> list[str]:
-    """Why the context is shorter than asked for, if it is."""
-    trained = card.context_length
-    if not order.context or not trained or order.context <= trained:
-        return []
-    return [f"{order.context:,} tokens were asked for; the model was trained for {trained:,}."]
+from ..machine import fingerprint
+from ..machine.footprint import Memory
+from .found import Found
+from .places import Place
+from .plan import Planned
 
 
 def shown(found: Found, place: Place, planned: Planned, *, learnt: int) -> dict[str, Any]:
@@ -46,7 +25,7 @@ def shown(found: Found, place: Place, planned: Planned, *, learnt: int) -> dict[
         "engine_build": place.build,
         "machine": {
             "here": place.here,
-            "fingerprint": machines.fingerprint(machine),
+            "fingerprint": fingerprint(machine),
             "cpu": machine.cpu,
             "cores": machine.physical_cores,
             "bandwidth": machine.bandwidth.read,
@@ -72,4 +51,17 @@ def shown(found: Found, place: Place, planned: Planned, *, learnt: int) -> dict[
     }
 
 
-__all__ = ["Place", "asked_too_much", "shown"]
+def reckoned(build: str, parts: Sequence[Mapping[str, Any]], formula: Memory) -> dict[str, Any]:
+    """The engine's own reckoning, ``parts`` by kind of memory with a ``total`` each, beside the formula."""
+    mine = formula.weights + formula.kv + formula.compute
+    total = sum(part["total"] for part in parts)
+    return {
+        "build": build,
+        "parts": [dict(part) for part in parts],
+        "total": total,
+        "formula": mine,
+        "off": (mine - total) / total if total else 0.0,
+    }
+
+
+__all__ = ["reckoned", "shown"]

@@ -1,20 +1,22 @@
-"""The quantisations of one model beside each other."""
+"""The quantisations of one model beside each other. Pure."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import charts
 from ..machine.fit import sized
 from ..machine.footprint import Load
-from ..planning import Host, Subject, make
-from ..planning.mixes import BASES, COMPARED, quantised
-from .subjects import Found, requantised
+from .found import Found, requantised
+from .mixes import BASES, COMPARED, quantised
+from .plan import Host, make
 
 Quality = Mapping[str, float]
 """By quantisation: how far from the original, measured here with this very model."""
+
+_MIB = 2**20
 
 
 def _bits(kind: str, found: Found) -> int:
@@ -49,8 +51,8 @@ def compared(
     for kind in kinds:
         other = requantised(found, kind)
         size = sum(tensor.size for tensor in other.tensors)
-        shaped = Subject(str(card.name), other.shape, card.parameters, size, kind, card.context_length)
-        plan = make(shaped, host, load, prompt=prompt)
+        subject = dataclasses.replace(other.subject, size=size, quantization=kind)
+        plan = make(subject, host, load, prompt=prompt)
         rows.append(
             {
                 "quantization": kind,
@@ -67,26 +69,25 @@ def compared(
     return sorted(rows, key=lambda row: -row["size"])
 
 
-def drawn(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Bars of what each takes (or, for a single plan, what for), in MiB."""
-    mib = 2**20
-    if rows and "bits" in rows[0]:
-        labels = [f"{row['quantization']}{'' if row['fits'] else ' (does not fit)'}" for row in rows]
-        needed = [row["needed"] / mib for row in rows]
-        weights = [row["size"] / mib for row in rows]
-        return charts.bars(
-            f"{name}: quantisations", "MiB", labels, {"weights": weights, "needed in all": needed}
-        )
-    parts = ("weights", "kv", "compute", "runtime")
-    devices = [device for row in rows for device in row["devices"]]
-    names = Counter(device["name"] for device in devices)
+def bars_of(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], dict[str, list[float]]]:
+    """(Labels, series in MiB) to draw: what each quantisation takes."""
+    labels = [f"{row['quantization']}{'' if row['fits'] else ' (does not fit)'}" for row in rows]
+    return labels, {
+        "weights": [row["size"] / _MIB for row in rows],
+        "needed in all": [row["needed"] / _MIB for row in rows],
+    }
+
+
+def parts_of(plan: Mapping[str, Any]) -> tuple[list[str], dict[str, list[float]]]:
+    """(Labels, series in MiB) to draw: what a single plan takes its memory for, on each device."""
+    names = Counter(device["name"] for device in plan["devices"])
     series = {
         device["name"] if names[device["name"]] == 1 else f"{device['name']} ({number})": [
-            device[part] / mib for part in parts
+            device[part] / _MIB for part in ("weights", "kv", "compute", "runtime")
         ]
-        for number, device in enumerate(devices)
+        for number, device in enumerate(plan["devices"])
     }
-    return charts.bars(f"{name}: memory", "MiB", ("weights", "KV cache", "buffers", "process"), series)
+    return ["weights", "KV cache", "buffers", "process"], series
 
 
-__all__ = ["Quality", "compared", "drawn", "smaller"]
+__all__ = ["Quality", "bars_of", "compared", "parts_of", "smaller"]
