@@ -110,6 +110,12 @@ EXPORTED int inhouse_kernels_attach(void *handle) {
 
 EXPORTED const char *inhouse_kernels_report() { return inhouse::report().json(); }
 
+// For programs that load no backends: LD_PRELOAD with INHOUSE_KERNELS=preload.
+__attribute__((constructor)) static void preloaded() {
+    const char *wanted = std::getenv("INHOUSE_KERNELS");
+    if (wanted && std::strcmp(wanted, "preload") == 0) inhouse_kernels_attach(nullptr);
+}
+
 EXPORTED int ggml_backend_score() {
     inhouse_kernels_attach(nullptr);
     return 0;

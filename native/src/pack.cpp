@@ -151,23 +151,27 @@ constexpr Kind KINDS[] = {
     {39, "mxfp4", forms::mxfp4, mxfp4, 17},
 };
 
-// One unit's codes of one column.
+// One unit's codes of one column: four codes (one group of 4 k) are four bytes of a word.
 void put(const Form &f, const uint8_t *code, int column, uint8_t *unit) {
+    constexpr uint32_t ONE = 0x01010101;
     const int half = column / 16, lane = column % 16;
+    const auto word = [](uint8_t *at) { return reinterpret_cast<uint32_t *>(at); };
     uint8_t *high = unit + f.low();
-    for (int k = 0; k < UNIT; k++) {
-        const int group = k / 4, byte = 4 * lane + k % 4;
-        const uint8_t c = code[k];
+    for (int group = 0; group < 4; group++) {
+        uint32_t four;
+        std::memcpy(&four, code + 4 * group, 4);
         if (f.bits == 8) {
-            unit[(2 * group + half) * 64 + byte] = c;
+            word(unit + (2 * group + half) * 64)[lane] = four;
         } else if (f.bits >= 4) {
-            unit[(2 * (group / 2) + half) * 64 + byte] |= static_cast<uint8_t>((c & 15) << (4 * (group % 2)));
+            word(unit + (2 * (group / 2) + half) * 64)[lane] |= (four & 15 * ONE) << (4 * (group % 2));
         } else {
-            unit[half * 64 + byte] |= static_cast<uint8_t>((c & 3) << (2 * group));
+            word(unit + half * 64)[lane] |= (four & 3 * ONE) << (2 * group);
         }
-        const int extra = f.bits == 3 ? c >> 2 : c >> 4;
-        if (f.bits == 5 || f.bits == 3) high[(2 * group + half) * 8 + byte / 8] |= static_cast<uint8_t>(extra << byte % 8);
-        if (f.bits == 6) high[half * 64 + byte] |= static_cast<uint8_t>(extra << (2 * group));
+        if (f.bits == 5 || f.bits == 3) {
+            const uint32_t one = four >> (f.bits - 1) & ONE, bits = (one | one >> 7 | one >> 14 | one >> 21) & 15;
+            high[(2 * group + half) * 8 + lane / 2] |= static_cast<uint8_t>(bits << (4 * (lane % 2)));
+        }
+        if (f.bits == 6) word(high + half * 64)[lane] |= (four >> 4 & 3 * ONE) << (2 * group);
     }
 }
 
@@ -201,19 +205,44 @@ const Kind *kind_of(int type) {
     return nullptr;
 }
 
-void pack(const Kind &kind, const uint8_t *file, int64_t columns, int64_t k, uint8_t *to, int64_t first, int64_t last) {
-    const Form &f = kind.form;
+namespace {
+
+template <const Form &F>
+void pack_as(const Kind &kind, const uint8_t *file, int64_t columns, int64_t k, uint8_t *to, int64_t first, int64_t last) {
+    constexpr Form f = F;
     const int64_t blocks = k / f.block();
     const size_t line = static_cast<size_t>(blocks) * kind.file_block;
     for (int64_t p = first; p < last; p++) {
         uint8_t *panel = to + static_cast<size_t>(p) * f.panel(k);
-        std::memset(panel, 0, f.panel(k));
-        for (int64_t b = 0; b < blocks; b++)
+        for (int64_t b = 0; b < blocks; b++) {
+            uint8_t *record = panel + static_cast<size_t>(b) * f.record();
+            std::memset(record, 0, f.record());
             for (int c = 0; c < PANEL && p * PANEL + c < columns; c++) {
                 Unpacked one;
                 kind.codes(file + static_cast<size_t>(p * PANEL + c) * line + static_cast<size_t>(b) * kind.file_block, one);
-                put_block(f, one, c, panel + static_cast<size_t>(b) * f.record());
+                put_block(f, one, c, record);
             }
+        }
+    }
+}
+
+}  // namespace
+
+void pack(const Kind &kind, const uint8_t *file, int64_t columns, int64_t k, uint8_t *to, int64_t first, int64_t last) {
+    switch (kind.type) {
+        case 2: return pack_as<forms::q4_0>(kind, file, columns, k, to, first, last);
+        case 3: return pack_as<forms::q4_1>(kind, file, columns, k, to, first, last);
+        case 6: return pack_as<forms::q5_0>(kind, file, columns, k, to, first, last);
+        case 7: return pack_as<forms::q5_1>(kind, file, columns, k, to, first, last);
+        case 8: return pack_as<forms::q8_0>(kind, file, columns, k, to, first, last);
+        case 10: return pack_as<forms::q2_K>(kind, file, columns, k, to, first, last);
+        case 11: return pack_as<forms::q3_K>(kind, file, columns, k, to, first, last);
+        case 12: return pack_as<forms::q4_K>(kind, file, columns, k, to, first, last);
+        case 13: return pack_as<forms::q5_K>(kind, file, columns, k, to, first, last);
+        case 14: return pack_as<forms::q6_K>(kind, file, columns, k, to, first, last);
+        case 20: return pack_as<forms::iq4_nl>(kind, file, columns, k, to, first, last);
+        case 23: return pack_as<forms::iq4_xs>(kind, file, columns, k, to, first, last);
+        case 39: return pack_as<forms::mxfp4>(kind, file, columns, k, to, first, last);
     }
 }
 
