@@ -33,6 +33,7 @@ from .planning import Planning
 from .scoring import Scoring
 from .sharing import Sharing
 from .tuning import Tuner
+from .unloading import Unloading
 from .versus import Versus
 
 
@@ -62,11 +63,26 @@ class House:
 
     def __init__(self, config: Config, sockets: Path) -> None:
         self.config = config
-        self.meter = Meter()
-        self.journal, self.traces = kept(config, self.meter.recorded)
-        self.ears = Ears(self.meter, self.journal, self.traces)
         self.stopping = False
+        self.token = secrets.token_hex(32)
         self._machine = machine.known(machine.detect(config.home), config.home)
+        self._write_down()
+        self._find_engines()
+        self._open_store()
+        self._run_workers(sockets)
+        self._measure()
+        self._plan()
+        self._answer()
+
+    def _write_down(self) -> None:
+        """Who hears what happens."""
+        self.meter = Meter()
+        self.journal, self.traces = kept(self.config, self.meter.recorded)
+        self.ears = Ears(self.meter, self.journal, self.traces)
+
+    def _find_engines(self) -> None:
+        """What can run models here, and what can make them."""
+        config = self.config
         self.engines = Engines(
             config.engine,
             state=config.home,
@@ -74,21 +90,29 @@ class House:
             tell=self.journal.write,
             others=(*command.others(config.programs.values()), *registry.OTHERS),
         )
-        self.token = secrets.token_hex(32)
         converter = {"INHOUSE_CONVERTER": config.engine.converter}
         self.workshop = Workshop(config.engine, config.home, _environ(converter))
+
+    def _open_store(self) -> None:
+        """Models on disk, what is known of them, and answers that are kept."""
+        config = self.config
         self.store = store.Store(
             config.home,
             policy=self._policy(),
             workshop=self.workshop,
             build=self.engines.default.build,
         )
-        self.launching = Launching(config, self._machine, self.engines, self.store, sockets)
-        self.connecting = Connecting(config, self.store)
-        self.launching.prefixes = self.connecting.root
         self.catalog = catalog.Catalog(self.store, self.engines.cards())
         self.archive = Archive(config.home / "kept", days=config.keep.days, most=config.keep.max)
-        fleet = config.fleet
+
+    def _run_workers(self, sockets: Path) -> None:
+        """The fleet, how it starts a worker, and who talks to it."""
+        config = self.config
+        self.tunings = Tunings(config.home, self._machine, origins=config.origins, models=self.store.cards)
+        self.connecting = Connecting(config, self.store)
+        self.launching = Launching(config, self._machine, self.engines, self.store, sockets)
+        self.launching.prefixes = self.connecting.root
+        self.launching.tune = self.tunings.apply
         self.fleet = Fleet(
             launch=self.connecting.launching(self.launching.launch),
             relaunch=self.launching.relaunch,
@@ -98,43 +122,47 @@ class House:
             available=self.launching.available,
         )
         self.launching.taken = lambda: self.fleet.taken
-        versus = Versus(self.engines, self.fleet, self.store.cards)
-        tunings = Tunings(config.home, self._machine, origins=config.origins, models=self.store.cards)
-        self.launching.tune = tunings.apply
+
+    def _measure(self) -> None:
+        """Benchmarks, the search for the best settings, builds held against each other."""
         ground = Ground(self.engines, self.fleet, self.catalog, self._machine)
+        tell = self.journal.write
         self.measuring = Measuring(ground)
         self.tuner = Tuner(
-            ground,
-            tunings,
-            plan=self.launching.launch,
-            free=self.launching.beside,
-            tell=self.journal.write,
+            ground, self.tunings, plan=self.launching.launch, free=self.launching.beside, tell=tell
         )
-        self.builds = Builds(config, self.engines, self.fleet, versus, self.journal.write)
-        fetch = config.fetch
-        self.attachments = Attachments(hosts=fetch.hosts, size=fetch.size, timeout=fetch.timeout)
-        tell, apart = self.journal.write, self.engines.claimed
-        self.sharing = Sharing(self.catalog, keep_alive=fleet.keep_alive, tell=tell, apart=apart)
+        versus = Versus(self.engines, self.fleet, self.store.cards)
+        self.builds = Builds(self.config, self.engines, self.fleet, versus, tell)
+
+    def _plan(self) -> None:
+        """What models will take, and how right that was."""
         self.planning = Planning(
-            config,
+            self.config,
             rooms=(self.store, self.catalog, self.engines),
             machine=self._machine,
             free=self.launching.room,
-            history=History(config.home),
-            tune=self.launching.tune,
+            history=History(self.config.home),
+            tune=self.tunings.apply,
         )
         self.scoring = Scoring(self.planning, self.fleet.loaded)
         self.ears.measuring.append(self.scoring.measured)
+
+    def _answer(self) -> None:
+        """The way of a request."""
+        fetch, keep_alive = self.config.fetch, self.config.fleet.keep_alive
+        self.attachments = Attachments(hosts=fetch.hosts, size=fetch.size, timeout=fetch.timeout)
+        self.sharing = Sharing(
+            self.catalog, keep_alive=keep_alive, tell=self.journal.write, apart=self.engines.claimed
+        )
+        bring, engines = self.attachments.bring, self.engines
         self.runtime = Runtime(
             resolve=self.catalog.resolve,
             check=catalog.check,
             dress=self.sharing.dress,
-            prepare=Prepare(
-                self.attachments.bring, render_template, self.engines.grammars, self.engines.reachable
-            ),
+            prepare=Prepare(bring, render_template, engines.grammars, engines.reachable),
             route=self.sharing.route,
             lease=self.fleet.lease,
-            stop=self.fleet.stop,
+            unload=Unloading(self.catalog, self.fleet, self.sharing.host),
             sink=self.scoring.hearing(self.ears.closed),
         )
 
