@@ -9,5 +9,6 @@ compile() {
 compile pyproject.toml -o requirements.lock
 compile pyproject.toml --group dev -o requirements-dev.lock
 compile --group build -o requirements-build.lock
+compile --group native -o requirements-native.lock
 compile --group clients -o requirements-clients.lock
 compile --group clients-older -o requirements-clients-older.lock

@@ -9,6 +9,8 @@ import sys
 import venv
 from pathlib import Path
 
+import kernels
+
 ROOT = Path(__file__).resolve().parent.parent
 VENV = Path(os.environ.get("INHOUSE_VENV") or ROOT / ".venv")
 
@@ -64,4 +66,6 @@ def ready(*, dev: bool) -> Path:
         found = ".".join(map(str, sys.version_info[:2]))
         raise SystemExit(f"Inhouse needs Python 3.11, 3.12 or 3.13; this is {found}.")
     lock = ROOT / ("requirements-dev.lock" if dev else "requirements.lock")
-    return environment(VENV, lock, f"inhouse-{'dev' if dev else 'run'}", ourselves=True)
+    python = environment(VENV, lock, f"inhouse-{'dev' if dev else 'run'}", ourselves=True)
+    kernels.build(python, VENV)
+    return python
