@@ -282,3 +282,20 @@ def test_parameter_counts() -> None:
         return views.model({"model_info": {"general.parameter_count": count}}).split()[-1]
 
     assert [shown(c) for c in (134_515_008, 1.78e9, 12_000, 5)] == ["134.52M", "1.78B", "12.00K", "5"]
+
+
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        (None, ""),
+        (
+            {"on": True, "isa": "avx2", "tensors": {"q6_K": 29, "q4_K": 168}, "bytes": 934_000_000},
+            "m: kernels (avx2): 168 q4_K, 29 q6_K tensors, 934 MB",
+        ),
+        ({"on": True, "isa": "avx2", "tensors": {}}, "m: kernels (avx2): no tensors"),
+        ({"on": False, "why": "a self-test failed"}, "m: kernels are off: a self-test failed"),
+    ],
+)
+def test_what_runs_is_told_with_our_kernels(told: Any, line: str) -> None:
+    text = views.running([{"name": "m", "kernels": told}], datetime(2026, 1, 1, tzinfo=UTC))
+    assert [one for one in text.splitlines() if one.startswith("m:")] == [line] * bool(line)

@@ -248,6 +248,24 @@ def test_engines_that_are_absent_are_explained():
     assert said(engines=())["engine"][0] == "missing"
 
 
+def test_our_kernels_are_told_of_the_engine_in_use_only():
+    assert "kernels" not in said()
+    facts = {"on": True, "version": "0.1.0", "isa": "avx2", "types": {"q4_0": "", "q4_K": ""}}
+    on = said(engines=({**ENGINE, "kernels": facts}, {**NATIVE, "kernels": None}))
+    assert on["kernels"] == ("ok", "0.1.0 with avx2 for q4_0, q4_K", "")
+    bad = {**facts, "types": {"q4_0": "", "q4_K": "its self-test failed"}}
+    assert said(engines=({**ENGINE, "kernels": bad},))["kernels"][:2] == (
+        "note",
+        "0.1.0 with avx2 for q4_0; not q4_K: its self-test failed",
+    )
+    off = {"on": False, "why": "they are not installed", "fix": "Install them."}
+    assert said(engines=({**ENGINE, "kernels": off},))["kernels"] == (
+        "note",
+        "off: they are not installed",
+        "Install them.",
+    )
+
+
 def test_tools_and_models_are_told(tmp_path):
     tool = {"name": "converter", "ok": False, "why": "it is not installed", "fix": "Install it."}
     found = said(tools=(tool,), home=tmp_path, models=0)

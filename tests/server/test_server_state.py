@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from inhouse.core.kernels import Report
 from inhouse.engines.fake import FakeRecipe
 from inhouse.fleet import Loaded
 from inhouse.server.keys import Keys
@@ -38,3 +39,9 @@ def test_what_stays_longer_than_dates_go_is_shown_as_staying_for_ever(seconds: f
 
 def test_what_goes_is_shown_with_its_time() -> None:
     assert _shown(staying(300.0), NOW, Keys()).expires_at == NOW + timedelta(minutes=5)
+
+
+def test_what_a_worker_told_of_our_kernels_is_shown_and_none_where_it_runs_without() -> None:
+    told = Report("0.1.0", True, isa="avx2", tensors={"q4_K": 168})
+    assert _shown(staying(1.0), NOW, Keys(), told).extra["kernels"] == told.facts()
+    assert _shown(staying(1.0), NOW, Keys()).extra["kernels"] is None
