@@ -16,6 +16,7 @@ from ..engines import command, registry
 from ..engines.engines import Engines
 from ..engines.tunings import Tunings
 from ..fleet import Fleet
+from ..journal import opened
 from ..ledger import Meter
 from ..planning import History
 from ..prepare import Prepare
@@ -28,7 +29,7 @@ from .connecting import Connecting
 from .hardware import Hardware
 from .launching import Launching
 from .measuring import Ground, Measuring
-from .observing import Ears, kept
+from .observing import Ears
 from .planning import Planning
 from .scoring import Scoring
 from .sharing import Sharing
@@ -77,7 +78,10 @@ class House:
     def _write_down(self) -> None:
         """Who hears what happens."""
         self.meter = Meter()
-        self.journal, self.traces = kept(self.config, self.meter.recorded)
+        settings, folder = self.config.journal, self.config.home / "journal"
+        self.journal, self.traces = opened(
+            folder, size=settings.size, days=settings.days, hear=self.meter.recorded
+        )
         self.ears = Ears(self.meter, self.journal, self.traces)
 
     def _find_engines(self) -> None:

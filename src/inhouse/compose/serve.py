@@ -20,9 +20,9 @@ from .. import __version__, server
 from ..config import Config, listen
 from ..config.keys import api_keys
 from ..core.errors import Conflict, Forbidden
+from ..journal import Diary
 from ..server import logs
 from .house import Activity, House
-from .observing import Diary
 from .preload import preload
 
 log = logging.getLogger("inhouse.server")

@@ -1,9 +1,24 @@
 """What happened and why: the records of models and the ways of requests, kept for those who ask later."""
 
 from .book import Book
+from .diary import Diary
 from .journal import Journal, Line
 from .rules import Finding
+from .shelf import opened
 from .trace import Trace, Traces, Trouble
 from .why import Part, Why, explain
 
-__all__ = ["Book", "Finding", "Journal", "Line", "Part", "Trace", "Traces", "Trouble", "Why", "explain"]
+__all__ = [
+    "Book",
+    "Diary",
+    "Finding",
+    "Journal",
+    "Line",
+    "Part",
+    "Trace",
+    "Traces",
+    "Trouble",
+    "Why",
+    "explain",
+    "opened",
+]
