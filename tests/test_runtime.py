@@ -95,7 +95,7 @@ def runtime(given: Given, meter: Meter, **more: Any) -> Runtime:
         "prepare": as_it_is,
         "route": route,
         "lease": given.lease,
-        "stop": None,
+        "unload": None,
         "sink": meter.record,
         **more,
     }
@@ -189,19 +189,20 @@ async def test_what_the_model_cannot_do_is_refused_before_a_lease() -> None:
     }
 
 
-async def test_unload_stops_the_model_without_a_lease() -> None:
-    stopped: list[Card] = []
+async def test_unload_stops_the_model_without_a_lease_and_without_a_look_at_its_files() -> None:
+    stopped: list[str] = []
 
-    async def stop(card: Card) -> bool:
-        stopped.append(card)
-        return True
+    async def unload(name: str) -> str:
+        stopped.append(name)
+        return "broken:latest"
 
     meter, given = Meter(), Given(Script(*END))
-    events = await collect(runtime(given, meter, stop=stop), Unload(model="m"))
-    assert stopped == [CARD]
+    events = await collect(runtime(given, meter, unload=unload), Unload(model="broken"))
+    assert stopped == ["broken"]
     assert events[0] == ChoiceEnd("unload")
     assert isinstance(events[-1], Finished)
     assert given.asked is None
+    assert list(meter.requests) == [("broken:latest", CALLER.endpoint, "ok")]
 
 
 async def test_a_refusal_before_the_runtime_is_counted_too() -> None:

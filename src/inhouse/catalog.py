@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from .core.errors import ModelNotFound, Unsupported
@@ -44,6 +44,18 @@ class Catalog:
                 except ModelNotFound:
                     pass
             raise ModelNotFound(text) from None
+
+    def among(self, text: str, cards: Iterable[Card]) -> Card | None:
+        """Which of ``cards`` a client means, whatever has become of its files. Raises BadRequest,
+        InvalidName."""
+        name = self._store.name_of(text)
+        meant = catalogue.default_tag(name) if name.tag.lower() == DEFAULT_TAG else None
+        wanted = [one.key for one in (name, meant) if one is not None]
+        return min(
+            (card for card in cards if card.name.key in wanted),
+            key=lambda card: wanted.index(card.name.key),
+            default=None,
+        )
 
     def cards(self) -> list[Card]:
         """Every model that can be asked, newest first; extra ones hide stored ones of their name."""

@@ -41,7 +41,8 @@ class Leaser(Protocol):
 @dataclasses.dataclass(frozen=True, slots=True)
 class Runtime:
     """All that a request meets on its way, handed in by the composition root. ``prepare`` brings what a
-    request only names, and refuses before a model is loaded what no engine here can enforce."""
+    request only names, and refuses before a model is loaded what no engine here can enforce. ``unload`` ends
+    the worker of a model by its name and says which model that is."""
 
     resolve: Callable[[str], Card]
     check: Callable[[Request, Card], None]
@@ -49,7 +50,7 @@ class Runtime:
     prepare: Callable[[Request, Card], Awaitable[Request]]
     route: Callable[[Request, Card], Route]
     lease: Leaser
-    stop: Callable[[Card], Awaitable[bool]]
+    unload: Callable[[str], Awaitable[str]]
     sink: Callable[[Entry], None]
 
     def refuse(self, caller: Caller, error: InhouseError) -> None:
@@ -60,14 +61,8 @@ class Runtime:
         """Stream the events of ``request``. Closing the generator cancels it; every end is metered."""
         entry = Entry(caller, request.model, type(request).__name__.lower(), self.sink)
         try:
-            card = self.resolve(request.model)
-            entry.model = str(card.name)
-            self.check(request, card)
-            request = dataclasses.replace(self.dress(request, card), tenant=caller.tenant)
-            request = await in_time(self.prepare(request, card), caller.deadline)
-            plan = self.route(request, card)
-            entry.route = plan.reason
-            async with aclosing(self._on(plan.targets[0], request, caller, entry)) as events:
+            steps = self._unload if isinstance(request, Unload) else self._answer
+            async with aclosing(steps(request, caller, entry)) as events:
                 async for event in events:
                     entry.note(event)
                     yield event
@@ -76,16 +71,16 @@ class Runtime:
             raise
         entry.close()
 
-    async def _on(
-        self, card: Card, request: Request, caller: Caller, entry: Entry
-    ) -> AsyncGenerator[Event, None]:
+    async def _answer(self, request: Request, caller: Caller, entry: Entry) -> AsyncGenerator[Event, None]:
         """Run on one target; the control plane's own times are stamped into the events."""
-        if isinstance(request, Unload):
-            await self.stop(card)
-            yield ChoiceEnd("unload")
-            yield Finished(Usage(), Timings(total=time.monotonic() - entry.opened))
-            return
-        async with self.lease(card, _ask(request, caller)) as lease:
+        card = self.resolve(request.model)
+        entry.model = str(card.name)
+        self.check(request, card)
+        request = dataclasses.replace(self.dress(request, card), tenant=caller.tenant)
+        request = await in_time(self.prepare(request, card), caller.deadline)
+        plan = self.route(request, card)
+        entry.route = plan.reason
+        async with self.lease(plan.targets[0], _ask(request, caller)) as lease:
             entry.steps += lease.steps
             entry.by(lease.launch)
             finished = False
@@ -102,6 +97,11 @@ class Runtime:
                     yield event
             if not finished:
                 raise EngineError("The engine ended the answer early.", hint="Try again.")
+
+    async def _unload(self, request: Request, caller: Caller, entry: Entry) -> AsyncGenerator[Event, None]:
+        entry.model = await self.unload(request.model)
+        yield ChoiceEnd("unload")
+        yield Finished(Usage(), Timings(total=time.monotonic() - entry.opened))
 
 
 def _ask(request: Request, caller: Caller) -> Ask:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote_to_bytes
 
-from ...core.errors import InhouseError, InvalidName, ModelNotFound
+from ...core.errors import InhouseError, InvalidName, ModelNotFound, StoreError
 from ...core.models import ModelName
 from ...dialects import anthropic, ollama, openai
 from ...dialects.codec import ErrorAnswer
@@ -123,17 +124,27 @@ async def copy(services: Services, scope: Scope, receive: Receive, send: Send) -
     await answered(scope, send, work(), partial(ollama.render_error, route="copy"))
 
 
+def _doomed(services: Services, asked: str) -> tuple[ModelName, bool]:
+    """The name to delete, and whether it only follows another. What is broken can be deleted, too."""
+    named, follows = services.store.name_of(asked), False
+    try:
+        follows = services.store.is_alias(named)
+        name = services.catalog.resolve(asked).name
+    except StoreError:
+        name = named
+    return (named, True) if follows else (name, False)
+
+
 async def delete(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
     body = await answers.body(scope, receive, services.config.server.max_body)
 
     async def work() -> bytes:
         asked = ollama.decode_name(body)
-        card = await asyncio.to_thread(services.catalog.resolve, asked)
-        named = services.store.name_of(asked)
-        follows = await asyncio.to_thread(services.store.is_alias, named)
+        name, follows = await asyncio.to_thread(_doomed, services, asked)
         if not follows:
-            await services.fleet.stop(await asyncio.to_thread(services.host, card))
-        await asyncio.to_thread(services.store.remove, named if follows else card.name)
+            with contextlib.suppress(StoreError, ModelNotFound):  # broken, and not loaded
+                await services.runtime.unload(asked)
+        await asyncio.to_thread(services.store.remove, name)
         return b""
 
     await answered(scope, send, work(), ollama.render_error)
