@@ -229,6 +229,9 @@ const Tile *tiles(int type) {
 
 // One row of activations: a scale per block, so that the largest value becomes 127. A block with a value that
 // is no finite number gets that as its scale, and so the outputs are none either, as the engine's are.
+// Of smaller values than NOTHING a scale would be no normal number, and 127 / largest may be infinite.
+constexpr float NOTHING = 1e-35f;
+
 void quantise(const RowForm &form, const float *x, int8_t *to) {
     auto *scales = reinterpret_cast<float *>(to + form.scales());
     auto *zeros = reinterpret_cast<int32_t *>(to + form.zeros());
@@ -241,9 +244,10 @@ void quantise(const RowForm &form, const float *x, int8_t *to) {
             strange |= _mm512_fpclass_ps_mask(v, 0x99);  // NaN or infinite
             most = _mm512_max_ps(most, _mm512_abs_ps(v));
         }
-        const float largest = strange ? NAN : _mm512_reduce_max_ps(most);
-        scales[b] = largest / 127;
-        const __m512 by = _mm512_set1_ps(!strange && largest > 0 ? 127 / largest : 0);
+        const float largest = _mm512_reduce_max_ps(most);
+        const bool any = !strange && largest >= NOTHING;
+        scales[b] = strange ? NAN : any ? largest / 127 : 0;
+        const __m512 by = _mm512_set1_ps(any ? 127 / largest : 0);
         for (int s = 0; s < form.block / form.sub; s++) {
             __m512i sum = _mm512_setzero_si512();
             for (int i = s * form.sub; i < (s + 1) * form.sub; i += 16) {
