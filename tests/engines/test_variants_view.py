@@ -31,3 +31,14 @@ def test_what_could_be_installed_is_what_has_a_file_for_this_system() -> None:
     cuda = next(one for one in view.available([], MACHINE) if one["backend"] == "cuda")
     assert cuda["why_not"]
     assert cuda["download"] >= 0
+
+
+def test_the_wheel_computes_with_metal_on_macs() -> None:
+    assert view.backends(HERE, "linux") == {"native": "cpu", "wheel": "cpu"}
+    assert view.backends(HERE, "darwin") == {"native": "cpu", "wheel": "metal"}
+
+
+def test_builds_for_gpus_say_why_they_would_not_be_used() -> None:
+    found = view.for_gpus(MACHINE)
+    assert {one["backend"] for one in found} >= {"cuda", "vulkan"}
+    assert all(one["why"] for one in found)

@@ -9,7 +9,7 @@ from typing import Any
 from .. import __version__, machine
 from ..config import Config
 from ..engines.engines import Engines
-from ..engines.variants import catalogue
+from ..engines.variants import view
 from ..machine import Machine, Measure
 from ..workshop import Workshop
 
@@ -33,11 +33,7 @@ class Hardware:
         """
         now = self._now(measure)
         available = self._engines.available()
-        # The wheel for Macs computes with Metal.
-        backends = {
-            one.key: "metal" if now.os == "darwin" and one.runs == "wheel" else one.backend
-            for one in self._engines.candidates()
-        }
+        backends = view.backends(self._engines.candidates(), now.os)
         default, kernels = self._engines.default.name, self._engines.kernels()
         ours = {default: kernels.facts()} if kernels else {}
         found = machine.findings(
@@ -48,11 +44,7 @@ class Hardware:
                 for one in available
             ],
             tools=[asdict(one) for one in self._workshop.tools()],
-            builds=[
-                {"name": one.name, "backend": one.backend, "why": one.misfit(now)}
-                for one in catalogue.builds()
-                if one.backend != "cpu"
-            ],
+            builds=view.for_gpus(now),
             home=self._config.home,
             models=self._models(),
         )

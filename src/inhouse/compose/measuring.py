@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import psutil
 
@@ -22,14 +22,14 @@ from ..dialects.inhouse.measuring import BenchBody
 from ..engines.engines import Engines
 from ..fleet import Fleet
 from ..machine import Machine, fingerprint, summary
-from ..measure import Figures, Plan, Round, Subject, curves
+from ..measure import Figures, Plan, Round, Subject
 from ..measure.quiet import disturbances
+from ..measure.report import OURS, Report
 from ..measure.run import told
 from ..measure.subjects import copy_of, local
 from ..store import PullEvent
 from ..upstream.openai import OpenAIEngine
 
-OURS: Final = "ours"
 _COMMON: Final = frozenset({"chat", "completions", "stream_options"})
 """What any server of OpenAI's wire that can be measured understands."""
 
@@ -79,17 +79,11 @@ class Measuring:
         mine = dataclasses.replace(
             figures[OURS], about={**about, **ours.facts(), "at": str(int(time.time()))}
         )
-        result: dict[str, Any] = {"figures": mine.to_json(), "disturbed": watch.reasons()}
-        if body.against:
-            result["against"] = {"name": body.against, "figures": figures[body.against].to_json()}
-            result["ratios"] = measure.in_turns(done, OURS, body.against)
-        if before is not None:
-            result["before"] = before.to_json()
-            result["ratios"] = measure.apart(mine, before)
+        against = (body.against, figures[body.against]) if body.against else None
+        report = Report(mine, done, against, before)
+        result = report.to_json() | {"disturbed": watch.reasons()}
         if body.plot:
-            shown = {str(card.name): mine} | {n: f for n, f in figures.items() if n != OURS}
-            lines = curves(shown | ({"before": before} if before else {}))
-            result["svg"] = charts.lines("Tokens a second", "clients", "tokens/s", lines)
+            result["svg"] = charts.lines("Tokens a second", "clients", "tokens/s", report.lines())
         yield PullEvent("success", result=result)
 
 

@@ -18,8 +18,7 @@ import filelock
 
 from .. import __version__, server
 from ..config import Config, listen
-from ..config.keys import api_keys
-from ..core.errors import Conflict, Forbidden
+from ..core.errors import Conflict
 from ..journal import Diary
 from ..server import logs
 from .house import Activity, House
@@ -71,15 +70,6 @@ def _unusable(error: OSError) -> Conflict:
     return Conflict(
         f"cannot use the home folder: {reason}",
         hint="Set INHOUSE_HOME to a folder of yours with free space, or mend this one.",
-    )
-
-
-def _check_public(config: Config, host: str) -> None:
-    if server.is_loopback(host) or api_keys(config.server) or config.server.allow_public:
-        return
-    raise Forbidden(
-        f"listening on {host} without a key would let anyone on the network use this server",
-        hint="Set INHOUSE_API_KEY, or INHOUSE_ALLOW_PUBLIC=1 if that is what you want.",
     )
 
 
@@ -153,7 +143,7 @@ def serve(config: Config, *, background: bool = False) -> int:
     """
     logs.setup(config.log)
     host, port = listen(config.server.host)
-    _check_public(config, host)
+    server.check_public(config.server, host)
     try:
         config.home.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(config.home / "server.lock", blocking=False)

@@ -4,6 +4,6 @@ from .app import App
 from .kept.background import Background
 from .keys import Keys
 from .manage.services import Services
-from .run import bind, is_loopback, make_server
+from .run import bind, check_public, is_loopback, make_server
 
-__all__ = ["App", "Background", "Keys", "Services", "bind", "is_loopback", "make_server"]
+__all__ = ["App", "Background", "Keys", "Services", "bind", "check_public", "is_loopback", "make_server"]

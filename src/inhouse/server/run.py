@@ -15,7 +15,9 @@ from typing import Any
 
 import uvicorn
 
-from ..core.errors import Conflict
+from ..config import Server as Settings
+from ..config.keys import api_keys
+from ..core.errors import Conflict, Forbidden
 from .protocol import HalfCloseProtocol
 
 
@@ -27,6 +29,16 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def check_public(settings: Settings, host: str) -> None:
+    """Raise Forbidden where anyone on the network could use the server and nobody said so."""
+    if is_loopback(host) or api_keys(settings) or settings.allow_public:
+        return
+    raise Forbidden(
+        f"listening on {host} without a key would let anyone on the network use this server",
+        hint="Set INHOUSE_API_KEY, or INHOUSE_ALLOW_PUBLIC=1 if that is what you want.",
+    )
 
 
 def bind(host: str, port: int, *, fall_back: bool = False) -> socket.socket:

@@ -28,6 +28,22 @@ def available(candidates: Sequence[Candidate], machine: Machine) -> list[dict[st
     ]
 
 
+def backends(candidates: Sequence[Candidate], system: str) -> dict[str, str]:
+    """What each build computes on; the wheel for Macs does with Metal."""
+    return {
+        one.key: "metal" if system == "darwin" and one.runs == "wheel" else one.backend for one in candidates
+    }
+
+
+def for_gpus(machine: Machine) -> list[dict[str, str]]:
+    """The builds that there are for GPUs, and why each would not be used."""
+    return [
+        {"name": one.name, "backend": one.backend, "why": one.misfit(machine)}
+        for one in catalogue.builds()
+        if one.backend != "cpu"
+    ]
+
+
 def is_chosen(key: str, chosen: str) -> bool:
     """Whether the recipe of that name runs the build."""
     return chosen == f"llama.cpp ({key})"
@@ -66,4 +82,4 @@ def _shown(one: Candidate, *, chosen: bool, used: bool) -> dict[str, Any]:
     }
 
 
-__all__ = ["available", "installed", "is_chosen"]
+__all__ = ["available", "backends", "for_gpus", "installed", "is_chosen"]
