@@ -19,7 +19,7 @@ from inhouse.core.messages import Message, Text
 from inhouse.core.models import Card, Footprint, ModelName
 from inhouse.core.requests import Ask, Caller, Chat, Complete, Request, Unload
 from inhouse.core.usage import Step, Timings, Usage
-from inhouse.ledger import Meter
+from inhouse.ledger import Meter, Open
 from inhouse.router import route
 from inhouse.runtime import Runtime
 
@@ -96,7 +96,7 @@ def runtime(given: Given, meter: Meter, **more: Any) -> Runtime:
         "route": route,
         "lease": given.lease,
         "unload": None,
-        "sink": meter.record,
+        "open": Open(more.pop("sink", meter.record)),
         **more,
     }
     return Runtime(**parts)

@@ -51,15 +51,15 @@ class Runtime:
     route: Callable[[Request, Card], Route]
     lease: Leaser
     unload: Callable[[str], Awaitable[str]]
-    sink: Callable[[Entry], None]
+    open: Callable[[Caller, str, str], Entry]
 
     def refuse(self, caller: Caller, error: InhouseError) -> None:
         """Meter a request that was refused before it could be run."""
-        Entry(caller, "", "", self.sink).close(error)
+        self.open(caller, "", "").close(error)
 
     async def run(self, request: Request, caller: Caller) -> AsyncGenerator[Event, None]:
         """Stream the events of ``request``. Closing the generator cancels it; every end is metered."""
-        entry = Entry(caller, request.model, type(request).__name__.lower(), self.sink)
+        entry = self.open(caller, request.model, type(request).__name__.lower())
         try:
             steps = self._unload if isinstance(request, Unload) else self._answer
             async with aclosing(steps(request, caller, entry)) as events:

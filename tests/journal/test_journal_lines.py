@@ -185,6 +185,52 @@ def test_an_old_request_is_found_on_disk(tmp_path: Path, monkeypatch: pytest.Mon
     traces.close()
 
 
+def test_an_id_that_nobody_knows_costs_no_second_look_at_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inhouse.journal.trace.KEPT", 3)
+    traces = Traces(Book(tmp_path, "traces", size=20_000, days=30))
+    for number in range(60):
+        traces.write(trace(f"r{number}"))
+    assert traces.named("nobody", None) == []
+    opened: list[Path] = []
+    real = Path.open
+
+    def spied(path: Path, *given: Any, **more: Any) -> Any:
+        opened.append(path)
+        return real(path, *given, **more)
+
+    def never(path: Path) -> bytes:
+        raise AssertionError(f"{path} is read as a whole")
+
+    monkeypatch.setattr(Path, "open", spied)
+    monkeypatch.setattr(Path, "read_bytes", never)
+    assert traces.named("nobody", None) == []
+    assert opened == []
+    for number in range(60, 64):
+        traces.write(trace(f"r{number}"))
+    assert traces.named("nobody", None) == []
+    assert len(set(opened)) == 1, "only what was written since is looked at"
+    monkeypatch.undo()
+    assert [one.id for one in traces.named("r59", None)] == ["r59"]
+    traces.close()
+
+
+def test_ids_on_disk_are_found_whatever_letters_they_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inhouse.journal.trace.KEPT", 1)
+    traces = Traces(book(tmp_path, "traces"))
+    ids = ['with "quotes"', "back\\slash", "ü", "", "same", "same", "last"]
+    for id in ids:
+        traces.write(trace(id, model=f"m {id}"))
+    for id in ids[:4]:
+        assert [one.model for one in traces.named(id, None)] == [f"m {id}"]
+    assert len(traces.named("same", None)) == 2
+    assert traces.named("sam", None) == []
+    traces.close()
+
+
 def test_lines_of_impossible_times_are_passed_over(tmp_path: Path) -> None:
     record = {"kind": "load", "model": "m", "cause": "c"}
     rows = [{"number": 1, "at": 1e20, "record": record}, {"number": 2, "at": -1, "record": record}]

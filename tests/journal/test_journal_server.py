@@ -10,6 +10,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPResponse
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from inhouse.engines.fake import FakeRecipe
 from inhouse.fleet import Loaded
 from inhouse.journal import Line, Trace, explain
 from inhouse.ledger import Entry, Meter
+from inhouse.server.keys import Keys
 from inhouse.server.manage.events import Wanted
 from inhouse.server.manage.metrics import exposition
 from inhouse.server.manage.why import _shown as shown_way
@@ -124,6 +126,50 @@ def test_one_key_does_not_see_the_requests_of_another(server: Server) -> None:
     assert "anns" in ids
 
 
+def test_keys_are_told_by_their_names(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("boss = k-one\nalice = k-two\n")
+    file = {"INHOUSE_API_KEYS_FILE": str(tmp_path / "keys"), "INHOUSE_API_KEY": ""}
+    with serving(tmp_path / "home", INHOUSE_ENGINE="fake", **file) as server:
+        ask(server, fake(tokens=1), "hers", key="k-two")
+        boss, alice = ({"authorization": f"Bearer {key}"} for key in ("k-one", "k-two"))
+        assert why(server, "hers", boss).json["key"] == "alice"
+        assert why(server, "hers", alice).json["key"] == "alice"
+        listed = server.ask("GET", "/api/why", headers=boss)
+        assert listed.json["requests"][0]["key"] == "alice"
+        assert b"k-two" not in listed.body + why(server, "hers", boss).body
+
+
+def test_a_request_that_is_not_over_tells_how_far_it_came(tmp_path: Path) -> None:
+    slow = json.dumps({"load_seconds": 1.5, "slots": 1})
+    body = {"model": "fake", "stream": True}
+    say = [{"role": "user", "content": fake(tokens=400, rate=100, prefill=0.1)}]
+    with serving(tmp_path, INHOUSE_ENGINE="fake", INHOUSE_FAKE=slow) as server, ThreadPoolExecutor() as pool:
+
+        def now(id: str) -> Any:
+            found = why(server, id)
+            return found.json if found.status == 200 else {}
+
+        runs = [pool.submit(ask, server, say[0]["content"], "first", **body)]
+        until(lambda: now("first").get("state") == "loading")
+        way = now("first")
+        assert (way["outcome"], way["model"]) == ("running", "fake:latest")
+        [step] = [part for part in way["parts"] if part["name"] == "load"]
+        assert 0 < step["seconds"] <= way["seconds"] < 1.6
+        until(lambda: now("first").get("state") == "answering")
+        way = now("first")
+        assert way["ttft"] >= 1.5
+        assert way["engine"] == "fake"
+        assert {"load", "decode"} <= {part["name"] for part in way["parts"]}
+        runs.append(pool.submit(ask, server, fake(tokens=1), "second"))
+        until(lambda: now("second").get("state") == "waiting")
+        [queue] = [part for part in now("second")["parts"] if part["name"] == "queue"]
+        assert "1 running in 1 slots" in queue["cause"]
+        bob = {"authorization": "Bearer bob"}
+        assert why(server, "second", bob).status == 404
+        assert [run.result().status for run in runs] == [200, 200]
+        assert (now("first")["state"], now("first")["outcome"]) == ("ended", "ok")
+
+
 def test_who_unloaded_a_model_is_not_told_to_others() -> None:
     steps = (Step("load", 1.0),)
     trace = Trace(id="bobs", at=100.0, model="m", seconds=2.0, outcome="ok", steps=steps)
@@ -132,7 +178,7 @@ def test_who_unloaded_a_model_is_not_told_to_others() -> None:
         Line(2, 101.0, Record("load", "m", "A request asked for it.", request_id="bobs")),
     ]
     ids = {
-        whole: [one["request_id"] for one in shown_way(explain(trace, (), lines), whole)["events"]]
+        whole: [one["request_id"] for one in shown_way(Keys(), explain(trace, (), lines), whole)["events"]]
         for whole in (True, False)
     }
     assert ids == {True: ["anns", "bobs"], False: ["", "bobs"]}

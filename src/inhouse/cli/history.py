@@ -108,10 +108,13 @@ def way(one: Json, now: datetime) -> str:
 def _head(one: Json, now: datetime) -> str:
     first = f", first token after {output.seconds(float(one['ttft']))}" if one.get("ttft") is not None else ""
     by = "/".join(str(one[key]) for key in ("engine", "variant", "build") if one.get(key))
+    key = f"  key {one['key']}" if one.get("key") else ""
+    running = one.get("outcome") == "running"
+    outcome = f"still running ({one.get('state')})," if running else f"{one.get('outcome')} in"
     lines = [
-        f"{one.get('request_id')}  {one.get('endpoint')}  {when(str(one.get('time')), now)}",
-        f"{one.get('model') or 'no model'}{f' on {by}' if by else ''}: {one.get('outcome')}"
-        f" in {output.seconds(float(one.get('seconds') or 0))}{first}",
+        f"{one.get('request_id')}  {one.get('endpoint')}  {when(str(one.get('time')), now)}{key}",
+        f"{one.get('model') or 'no model'}{f' on {by}' if by else ''}: {outcome}"
+        f" {output.seconds(float(one.get('seconds') or 0))}{' so far' if running else ''}{first}",
     ]
     return "\n".join(lines)
 

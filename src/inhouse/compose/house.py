@@ -17,7 +17,7 @@ from ..engines.engines import Engines
 from ..engines.tunings import Tunings
 from ..fleet import Fleet
 from ..journal import opened
-from ..ledger import Meter
+from ..ledger import Meter, Open
 from ..planning import History
 from ..prepare import Prepare
 from ..runtime import Runtime
@@ -29,7 +29,7 @@ from .connecting import Connecting
 from .hardware import Hardware
 from .launching import Launching
 from .measuring import Ground, Measuring
-from .observing import Ears
+from .observing import Ears, Running
 from .planning import Planning
 from .scoring import Scoring
 from .sharing import Sharing
@@ -159,6 +159,8 @@ class House:
             self.catalog, keep_alive=keep_alive, tell=self.journal.write, apart=self.engines.claimed
         )
         bring, engines = self.attachments.bring, self.engines
+        entries = Open(self.scoring.hearing(self.ears.closed))
+        self.running = Running(entries, self.fleet.waited)
         self.runtime = Runtime(
             resolve=self.catalog.resolve,
             check=catalog.check,
@@ -167,7 +169,7 @@ class House:
             route=self.sharing.route,
             lease=self.fleet.lease,
             unload=Unloading(self.catalog, self.fleet, self.sharing.host),
-            sink=self.scoring.hearing(self.ears.closed),
+            open=entries,
         )
 
     def _policy(self) -> store.Policy:
@@ -213,6 +215,7 @@ class House:
             builds=self.builds,
             journal=self.journal,
             traces=self.traces,
+            running=self.running,
             plan=self.planning.answer,
             prompts=self.connecting,
             token=self.token,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from ..core.engine import Launch
 from ..core.journal import Record
 from ..core.models import Card
-from ..journal import Journal, Trace, Traces, Trouble
-from ..ledger import Entry, Meter
+from ..core.usage import Step
+from ..journal import RUNNING, Journal, Trace, Traces, Trouble
+from ..ledger import Entry, Meter, Open
 
 
 class Ears:
@@ -45,8 +47,24 @@ class Ears:
         self._traces.write(traced(entry))
 
 
+class Running:
+    """The ways of requests that are not over yet."""
+
+    def __init__(self, entries: Open, waited: Callable[[str, str], tuple[Step, ...]]) -> None:
+        self._entries, self._waited = entries, waited
+
+    def __call__(self, id: str, tenant: str | None) -> list[Trace]:
+        """Those of that id, the latest first; ``tenant`` None: whoever asks."""
+        found = [one for one in self._entries.named(id) if tenant in (None, one.caller.tenant)]
+        return [self._so_far(one) for one in found]
+
+    def _so_far(self, entry: Entry) -> Trace:
+        steps = entry.steps or self._waited(entry.caller.request_id, entry.caller.tenant)
+        return dataclasses.replace(traced(entry), outcome=RUNNING, steps=steps)
+
+
 def traced(entry: Entry) -> Trace:
-    """The way of a request that is over."""
+    """The way of a request so far."""
     error = entry.error
     return Trace(
         id=entry.caller.request_id,

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
@@ -20,6 +20,7 @@ from ..core.engine import Launch
 from ..core.errors import BadRequest, InhouseError, LoadFailed
 from ..core.models import Card
 from ..core.requests import Ask, LoadOptions
+from ..core.usage import Step
 from . import messages as m
 from . import telling
 from .footprint import Size
@@ -27,7 +28,7 @@ from .keeper import Keeper
 from .lease import Lease, Place, own
 from .report import FleetSettings, Loaded, Observer, Silence, loaded
 from .scheduler import Scheduler
-from .story import Ahead, Chapter
+from .story import Ahead, Chapter, told
 from .variants import Variant, VariantKey, Variants, normal
 from .worker import Checkable, Worker
 
@@ -70,7 +71,7 @@ class Fleet:
         self._keeper = Keeper(
             settings, self._observer, connect=connect, relaunch=relaunch, tell=self._feed, asker=self._asker
         )
-        self._places: set[Place] = set()
+        self._places: dict[Place, Variant] = {}
         self._going: dict[VariantKey, _Going] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
@@ -95,7 +96,7 @@ class Fleet:
         variant = await self._find(place)
         lease: Lease | None = None
         ok = False
-        self._places.add(place)
+        self._places[place] = variant
         try:
             self._arrive(place, variant)
             worker = await place.grant
@@ -103,7 +104,7 @@ class Fleet:
             yield lease
             ok = True
         finally:
-            self._places.discard(place)
+            del self._places[place]
             self._feed(m.Leave(place, ok, lease.work if lease is not None else None))
 
     async def _find(self, place: Place) -> Variant:
@@ -151,6 +152,26 @@ class Fleet:
             for variant in self._variants
             if variant.worker is not None
         ]
+
+    def waited(self, request_id: str, tenant: str) -> tuple[Step, ...]:
+        """What a request of that id and tenant that is not granted yet has waited for until now."""
+        now = self._now()
+        for place, variant in self._places.items():
+            if (place.ask.request_id, place.ask.tenant) == (request_id, tenant) and not place.grant.done():
+                cause = place.ahead.cause(str(place.card.name))
+                chapters = (*variant.story, *self._under_way(variant, now))
+                return told(chapters, place.arrived, now, cause, place.ahead.remedy())[1]
+        return ()
+
+    def _under_way(self, variant: Variant, now: float) -> Iterator[Chapter]:
+        """What happens to a model just now, as chapters that end now."""
+        for key, going in self._going.items():
+            if going.claimant is variant:
+                what, same = str(self._variants[key].card.name), key.digest == variant.key.digest
+                cause, remedy = telling.made_room(what, same=same, crowded=going.crowded)
+                yield Chapter("evict", going.since, now, cause, remedy)
+        if variant.worker is not None and variant.worker.ready is None:
+            yield Chapter("load", variant.worker.started, now, "It is being loaded.")
 
     @property
     def taken(self) -> Size:

@@ -5,10 +5,11 @@ from .diary import Diary
 from .journal import Journal, Line
 from .rules import Finding
 from .shelf import opened
-from .trace import Trace, Traces, Trouble
+from .trace import RUNNING, Trace, Traces, Trouble
 from .why import Part, Why, explain
 
 __all__ = [
+    "RUNNING",
     "Book",
     "Diary",
     "Finding",

@@ -82,19 +82,19 @@ class Book:
 
     def lines(self) -> Iterator[bytes]:
         """Every line there is, oldest first; a torn one among them. Blocking."""
-        for path in self._pieces():
-            yield from _read(path)
+        for path in self.pieces():
+            yield from read(path)
 
     def last(self, count: int) -> list[bytes]:
         """The last ``count`` lines, oldest first. Blocking."""
         found: list[bytes] = []
-        for path in reversed(self._pieces()):
-            found = _read(path) + found
+        for path in reversed(self.pieces()):
+            found = read(path) + found
             if len(found) >= count:
                 break
         return found[-count:]
 
-    def _pieces(self) -> list[Path]:
+    def pieces(self) -> list[Path]:
         """The files, oldest first."""
         try:
             names = os.listdir(self._folder)
@@ -157,7 +157,7 @@ class Book:
     def _open(self, more: int) -> int:
         """Go on with the last piece, or begin one when that is full or old; the descriptor."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        pieces = self._pieces()
+        pieces = self.pieces()
         self._born = _began(pieces[-1].name) if pieces else 0
         self._size = pieces[-1].stat().st_size if pieces else 0
         if pieces and not self._is_full(more):
@@ -198,7 +198,8 @@ def _began(name: str) -> int:
     return int(match[1]) if match else 0
 
 
-def _read(path: Path) -> list[bytes]:
+def read(path: Path) -> list[bytes]:
+    """The lines of a file; none where it is gone meanwhile."""
     try:
         return path.read_bytes().splitlines()
     except OSError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -55,6 +56,14 @@ class Roll(Generic[T]):
         self._book.flush()
         found = self._decoded(self._book.lines())
         return found if len(found) >= len(items) else items
+
+    def search(self, lines: Callable[[], Sequence[bytes]]) -> list[T]:
+        """Those among ``lines`` of the book, which are asked for only where memory does not hold all that is
+        kept. Blocking."""
+        if self._book is None or len(self._items) < (self._items.maxlen or 0):
+            return []
+        self._book.flush()
+        return self._decoded(lines())
 
     @property
     def dropped(self) -> int:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Final
 
 from msgspec import Meta
 
 from ..core.usage import Step, Timings, Usage
 from .book import Book
+from .index import Index
 from .roll import LAST, Roll
 
 KEPT = 2000
 """Requests at hand without reading the disk."""
+
+
+RUNNING: Final = "running"
+"""The outcome of a request that is not over yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,8 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """One request that is over. ``at`` is when it came, in seconds since 1970; all spans are seconds.
+    """One request, over or (``outcome`` is RUNNING) as far as it came. ``at`` is when it came, in seconds
+    since 1970; all spans are seconds.
 
     ``steps`` is what it waited for before the engine had it; ``timings`` are the engine's and the control
     plane's; ``ttft`` None when nothing was written; ``pause`` the longest silence between two pieces of the
@@ -61,6 +67,7 @@ class Traces:
 
     def __init__(self, book: Book | None = None) -> None:
         self._roll: Roll[Trace] = Roll(Trace, book, kept=KEPT)
+        self._index = Index(book) if book is not None else None
 
     def write(self, trace: Trace) -> None:
         """Take in one request that is over."""
@@ -72,8 +79,10 @@ class Traces:
 
     def named(self, id: str, tenant: str | None) -> list[Trace]:
         """The requests of that id, the latest first; ``tenant`` None: whoever asked. Clients may choose
-        ids, so there can be several. The disk is searched when memory has none. Blocking."""
-        found = _of(self.items(), id, tenant) or _of(self._roll.everything(), id, tenant)
+        ids, so there can be several. The disk is asked when memory has none. Blocking."""
+        found, index = _of(self.items(), id, tenant), self._index
+        if not found and index is not None:
+            found = _of(self._roll.search(lambda: index.lines(id)), id, tenant)
         return found[::-1]
 
     @property

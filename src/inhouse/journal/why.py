@@ -12,7 +12,7 @@ from ..core.usage import Step
 from .facts import Facts, Rates, at_once, number, rates, spans, unload_said, unloaded_by, usual
 from .journal import Line
 from .rules import RULES, STEPS, Finding, refused
-from .trace import Trace
+from .trace import RUNNING, Trace
 
 WORTH = 0.05
 """Share of the whole below which a stretch is not worth a sentence."""
@@ -108,7 +108,7 @@ def _parts(facts: Facts, steps: Sequence[Step]) -> Iterator[Part]:
         if step.name == "load" and facts.unloaded is not None:
             cause, remedy = unload_said(facts.unloaded, trace), facts.unloaded.record.remedy or remedy
         yield part(step.name, step.seconds, cause, remedy)
-    usage = trace.usage
+    usage, running = trace.usage, trace.outcome == RUNNING
     if facts.prefill:
         read = usage.prompt_tokens - usage.cached_tokens
         cached = f", {usage.cached_tokens:,} came from the cache" if usage.cached_tokens else ""
@@ -118,9 +118,12 @@ def _parts(facts: Facts, steps: Sequence[Step]) -> Iterator[Part]:
         yield part("prefill", facts.prefill, text if usage.prompt_tokens else "The prompt was read.")
     if facts.decode:
         text = f"{usage.completion_tokens:,} tokens were written{_pace(facts.rates.decode)}."
-        yield part("decode", facts.decode, text if usage.completion_tokens else "The answer was written.")
+        now = "The answer is being written." if running else "The answer was written."
+        yield part("decode", facts.decode, text if usage.completion_tokens else now)
     if facts.other > 1e-6 or not steps:
-        if trace.ttft is None and trace.outcome not in ("ok", "refused") and not facts.prefill:
+        if running and not trace.engine:
+            cause = "Taking the request in, and bringing what it names."
+        elif trace.ttft is None and trace.outcome not in ("ok", "refused") and not facts.prefill:
             cause = "With the engine, which had written nothing yet."
         else:
             cause = "Taking the request in, bringing what it names, and sending to a client that may be slow."

@@ -2,5 +2,6 @@
 
 from .entry import Entry
 from .meter import Histogram, Meter
+from .open import Open
 
-__all__ = ["Entry", "Histogram", "Meter"]
+__all__ = ["Entry", "Histogram", "Meter", "Open"]

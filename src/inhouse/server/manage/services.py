@@ -13,7 +13,7 @@ from ...config import Config
 from ...core.models import Card
 from ...dialects.inhouse.plan import PlanOrder
 from ...fleet import Fleet
-from ...journal import Journal, Traces
+from ...journal import Journal, Trace, Traces
 from ...ledger import Meter
 from ...machine import Measure
 from ...runtime import Runtime
@@ -36,8 +36,8 @@ class Services:
     ``routes`` is the table the reference is made from. ``token``: whoever sends it in the header
     ``x-inhouse-local`` has read a file that only this server's user can read. ``archive``: what clients
     asked us to keep; ``background``: the responses that run on without a client; ``journal``: what
-    happened and why; ``traces``: the ways of single requests; ``plan`` says what a load
-    would take (blocking); ``keys``: those that are let in;
+    happened and why; ``traces``: the ways of single requests, ``running`` those not over yet, by id and
+    tenant (in the loop); ``plan`` says what a load would take (blocking); ``keys``: those that are let in;
     ``prompts``: those that workers saved; ``host``: what the worker of a model goes by in the fleet, where
     models share one.
     """
@@ -56,6 +56,7 @@ class Services:
     tuner: Tuner
     journal: Journal
     traces: Traces
+    running: Callable[[str, str | None], list[Trace]]
     plan: Callable[[PlanOrder], dict[str, Any]]
     prompts: Prompts
     routes: tuple[Any, ...] = ()

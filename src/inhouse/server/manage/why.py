@@ -12,9 +12,10 @@ import msgspec
 from ...core.errors import NotFound
 from ...core.models import ModelName
 from ...dialects import ollama
-from ...journal import Trace, Why, explain
+from ...journal import RUNNING, Trace, Why, explain
 from ..answers import Receive, Scope, Send
 from ..kept.query import Query
+from ..keys import Keys
 from .events import shown as shown_line
 from .models import answered
 from .watching import seen_by
@@ -24,18 +25,22 @@ if TYPE_CHECKING:
 
 USUAL, MOST = 20, 1000
 
+_STATES = {"queue": "waiting", "evict": "making room", "load": "loading", "retry": "loading"}
+"""What a request is about that an engine has not yet, by the last of its steps."""
+
 
 async def one(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
-    await answered(scope, send, asyncio.to_thread(_one, services, scope), ollama.render_error)
+    running = services.running(str(scope["params"]["id"]), seen_by(services, scope))
+    await answered(scope, send, asyncio.to_thread(_one, services, scope, running), ollama.render_error)
 
 
 async def listed(services: Services, scope: Scope, receive: Receive, send: Send) -> None:
     await answered(scope, send, asyncio.to_thread(_listed, services, scope), ollama.render_error)
 
 
-def _one(services: Services, scope: Scope) -> bytes:
+def _one(services: Services, scope: Scope, running: list[Trace]) -> bytes:
     query, id = Query.of(scope), str(scope["params"]["id"])
-    found = services.traces.named(id, seen_by(services, scope))
+    found = running + services.traces.named(id, seen_by(services, scope))
     if not found:
         raise NotFound(
             f"No request {id[:64]!r} is known.",
@@ -45,9 +50,10 @@ def _one(services: Services, scope: Scope) -> bytes:
     whole = seen_by(services, scope) is None
     if query.flag("all"):
         return msgspec.json.encode(
-            {"requests": [_shown(explain(each, peers, lines), whole) for each in found[:MOST]]}
+            {"requests": [_shown(services.keys, explain(each, peers, lines), whole) for each in found[:MOST]]}
         )
-    return msgspec.json.encode(_shown(explain(found[0], peers, lines), whole) | {"others": len(found) - 1})
+    shown = _shown(services.keys, explain(found[0], peers, lines), whole)
+    return msgspec.json.encode(shown | {"others": len(found) - 1})
 
 
 def _listed(services: Services, scope: Scope) -> bytes:
@@ -62,23 +68,37 @@ def _listed(services: Services, scope: Scope) -> bytes:
     ]
     if slowest:
         mine.sort(key=lambda trace: -trace.seconds)
-    return msgspec.json.encode({"requests": [_summary(trace) for trace in mine[:limit]]})
+    return msgspec.json.encode({"requests": [_summary(services.keys, trace) for trace in mine[:limit]]})
 
 
-def _summary(trace: Trace) -> dict[str, Any]:
+def _summary(keys: Keys, trace: Trace) -> dict[str, Any]:
     """One request in a list: what it was, how long it took, what took longest."""
     why = explain(trace)
     longest = max(why.parts, key=lambda part: part.seconds, default=None)
-    return _facts(trace) | {
+    return _facts(keys, trace) | {
         "longest": {"name": longest.name, "share": round(longest.share, 4)} if longest else None,
         "finding": why.findings[0].what if why.findings else "",
     }
 
 
-def _facts(trace: Trace) -> dict[str, Any]:
+def _state(trace: Trace) -> str:
+    """How far a request came."""
+    if trace.outcome != RUNNING:
+        return "ended"
+    if trace.ttft is not None:
+        return "answering"
+    if trace.engine:
+        return "reading"
+    return _STATES.get(trace.steps[-1].name, "waiting") if trace.steps else "preparing"
+
+
+def _facts(keys: Keys, trace: Trace) -> dict[str, Any]:
+    """``key`` is the name of the API key that asked, "" where it has none."""
     at = datetime.fromtimestamp(trace.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return {
         "request_id": trace.id,
+        "key": keys.name(trace.tenant),
+        "state": _state(trace),
         "time": at,
         "endpoint": trace.endpoint,
         "task": trace.task,
@@ -90,10 +110,10 @@ def _facts(trace: Trace) -> dict[str, Any]:
     }
 
 
-def _shown(why: Why, whole: bool) -> dict[str, Any]:
+def _shown(keys: Keys, why: Why, whole: bool) -> dict[str, Any]:
     """The whole way of a request as JSON; without ``whole`` no other request is named."""
     trace = why.trace
-    return _facts(trace) | {
+    return _facts(keys, trace) | {
         "dialect": trace.dialect,
         "route": trace.route,
         "engine": trace.engine,
