@@ -1,0 +1,74 @@
+#include "matrix.h"
+
+#include <cmath>
+
+namespace inhouse {
+
+std::vector<const Kernels *> all_kernels() {
+    std::vector<const Kernels *> found;
+    if (const Kernels *best = best_kernels()) found.push_back(best);
+    return found;
+}
+
+Matrix::Matrix(const Kind &kind, int64_t columns, int64_t k, reference::Scales scales, check::Dice &dice)
+    : Matrix(kind, columns, k, reference::file(reference::type(kind.type), columns, k, scales, dice)) {}
+
+Matrix::Matrix(const Kind &kind, int64_t columns, int64_t k, std::vector<uint8_t> bytes)
+    : kind(kind), type(reference::type(kind.type)), columns(columns), k(k), file(std::move(bytes)),
+      packed(static_cast<size_t>(panels()) * kind.form.panel(k)) {
+    // in two parts, as several threads do
+    pack(kind, file.data(), columns, k, packed.data(), 0, panels() / 2);
+    pack(kind, file.data(), columns, k, packed.data(), panels() / 2, panels());
+    CHECK(packed.whole(), "packing wrote beside its panels");
+    for (int64_t c = 0; c < columns; c++) meaning.push_back(reference::column(type, file.data(), c, k));
+}
+
+std::vector<float> rows(int64_t count, int64_t k, Values values, check::Dice &dice) {
+    std::vector<float> made(static_cast<size_t>(count * k));
+    for (int64_t r = 0; r < count; r++) {
+        float *row = &made[static_cast<size_t>(r * k)];
+        const bool extreme = values == Values::extreme;
+        const float scale = extreme ? std::pow(10.0f, static_cast<float>(dice.between(-38, 25))) : 1.0f;
+        for (int64_t i = 0; i < k; i++) row[i] = dice.normal() * scale;
+        if (!extreme) continue;
+        for (int64_t b = 0; b < k / 32; b++)
+            if (dice.chance(0.2)) std::fill(row + 32 * b, row + 32 * b + 32, 0.0f);
+        if (dice.chance(0.5)) row[dice.between(0, k - 1)] = -1000 * scale;
+        if (dice.chance(0.1)) std::fill(row, row + k, 0.0f);
+        if (dice.chance(0.1)) std::fill(row, row + k, 1e-45f);
+    }
+    return made;
+}
+
+reference::Row read(const RowForm &form, const int8_t *row) {
+    reference::Row made;
+    made.codes.assign(row, row + form.k);
+    made.scales.resize(static_cast<size_t>(form.k / form.block));
+    std::memcpy(made.scales.data(), row + form.scales(), made.scales.size() * sizeof(float));
+    return made;
+}
+
+reference::Row quantised(const Kernels &kernels, const Kind &kind, const float *row, int64_t k) {
+    const RowForm form(kind.form, k);
+    std::vector<int8_t> room(form.size());
+    kernels.quantise(form, row, room.data());
+    return read(form, room.data());
+}
+
+int64_t some_k(const Kind &kind, int64_t blocks, check::Dice &dice) { return kind.form.block() * dice.between(1, blocks); }
+
+void for_each_kernel(void (*test)(const Kernels &, const Kind &)) {
+    int count;
+    const Kind *all = kinds(count);
+    for (const Kernels *kernels : all_kernels())
+        for (int i = 0; i < count; i++) {
+            if (!kernels->tiles(all[i].type)) continue;
+            try {
+                test(*kernels, all[i]);
+            } catch (const check::Failure &failure) {
+                throw check::Failure(check::text(kernels->isa, " ", all[i].name, ": ", failure.what()));
+            }
+        }
+}
+
+}  // namespace inhouse
