@@ -109,6 +109,23 @@ def test_a_prompt_that_is_longer_than_its_context_is_refused(server: Server) -> 
     assert answer.json["error"]["code"] == "context_length_exceeded"
 
 
+def test_ollamas_clients_lose_their_oldest_messages_instead(server: Server) -> None:
+    said = [("user", "old " * 50), ("assistant", "older " * 20), ("user", "and now?")]
+    body = {"model": "mine", "messages": [{"role": role, "content": text} for role, text in said]}
+    options = {"temperature": 0, "num_predict": 3}
+    lines = server.ask("POST", "/api/chat", body | {"options": options}).lines
+    assert lines[-1]["done"] is True
+    assert lines[-1]["prompt_eval_count"] < 64
+    kept = server.ask("POST", "/api/chat", body | {"options": options, "truncate": False})
+    assert kept.status == 400
+
+
+def test_token_ids_of_an_earlier_answer_are_refused_by_their_name(server: Server) -> None:
+    answer = server.ask("POST", "/api/generate", {"model": "mine", "prompt": "x", "context": [1, 2]})
+    assert answer.status == 400
+    assert "token ids of an earlier answer" in answer.body.decode()
+
+
 def test_an_adapter_of_an_unknown_name_is_told_by_its_field(server: Server) -> None:
     answer = server.chat("x", "mine", adapters=[{"name": "nobody"}])
     assert answer.status == 404

@@ -356,6 +356,15 @@ def test_placeholders_are_filled(tmp_path: Path) -> None:
     assert made.memory > CARD.footprint.weights
 
 
+def test_a_command_that_is_told_no_context_is_not_said_to_have_the_one_that_was_asked_for() -> None:
+    def context(*words: str) -> int:
+        recipe = Command(program("{socket}", *words, context_length=4096), Engine(), os.environ)
+        return launch(recipe, context_length=100).context_length
+
+    assert context("--context={context}") == 100
+    assert context() == 4096
+
+
 def test_a_port_is_made_up_with_a_key_where_there_is_a_place_for_one() -> None:
     bare = launch(Command(program("{port}"), Engine(), os.environ))
     assert order(bare)["command"][2] == bare.address.partition(":")[2]

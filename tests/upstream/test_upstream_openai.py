@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import itertools
 import math
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -42,6 +43,7 @@ from inhouse.core.requests import (
     Detokenize,
     Embed,
     Load,
+    LoadOptions,
     Render,
     Request,
     Rerank,
@@ -187,6 +189,95 @@ async def test_a_prompt_that_is_too_long_is_refused_in_figures(server: OpenAIDou
         await events(server, chat(sampling=Sampling(max_tokens=5)))
     assert (caught.value.prompt_tokens, caught.value.context_length) == (asked, 64)
     assert len(server.bodies) == 1
+
+
+def turns(*texts: str, **more: Any) -> Chat:
+    """A conversation with a system message first."""
+    roles = itertools.cycle(("user", "assistant"))
+    said = (Message(role, (Text(text),)) for role, text in zip(roles, texts, strict=False))
+    return Chat(model="m", messages=(Message("system", (Text("Be brief."),)), *said), **more)
+
+
+def refusal(tokens: int) -> tuple[int, Any, dict[str, str]]:
+    text = f"This model's maximum context length is 64 tokens and your request has {tokens} input tokens"
+    return 400, {"error": {"message": text}}, {}
+
+
+def sent(server: OpenAIDouble) -> list[list[str]]:
+    """The messages of each generation."""
+    return [[m["content"] for m in b["messages"]] for path, b in server.bodies if path.startswith("/v1/")]
+
+
+LONG = ("one " * 20, "two " * 20, "three", "four", "five")
+
+
+async def test_the_oldest_messages_go_where_a_request_lets_them(server: OpenAIDouble) -> None:
+    server.refusals = [refusal(70)]
+    found = await events(server, turns(*LONG, truncate=True))
+    assert text_of(found) == "Hello"
+    assert sent(server) == [["Be brief.", *LONG], ["Be brief.", "three", "four", "five"]]
+    [told] = [event for event in found if isinstance(event, Notice)]
+    assert told.code == "prompt_truncated"
+    assert "70 tokens, the context holds 64: the oldest 2 messages were left out" in told.text
+
+
+async def test_it_is_tried_again_with_less_and_at_last_with_the_last_message(server: OpenAIDouble) -> None:
+    server.refusals = [refusal(66)] * 4
+    texts = [f"{word} " * 30 for word in "abcdefghijk"]
+    await events(server, turns(*texts, truncate=True))
+    counts = [len(messages) for messages in sent(server)]
+    assert counts == sorted(counts, reverse=True)
+    assert len(set(counts)) == 5
+    assert sent(server)[-1] == ["Be brief.", texts[-1]]
+    assert all(messages[1][0] in "acegik" for messages in sent(server)), "it begins with the user"
+
+
+@pytest.mark.parametrize("texts", [("one " * 20,), LONG])
+async def test_what_cannot_be_left_out_is_refused_by_its_name(
+    server: OpenAIDouble, texts: tuple[str, ...]
+) -> None:
+    server.refusals = [refusal(90)] * 9
+    with pytest.raises(ContextExceeded) as caught:
+        await events(server, turns(*texts, truncate=True))
+    assert "truncate" in caught.value.hint
+    with pytest.raises(ContextExceeded):
+        await events(server, turns(*texts))
+    assert sent(server)[-1] == ["Be brief.", *texts], "without leave nothing is left out"
+
+
+async def test_a_text_cannot_be_cut_and_that_is_said(server: OpenAIDouble) -> None:
+    server.refusals = [refusal(90)]
+    with pytest.raises(ContextExceeded) as caught:
+        await events(server, Complete(model="m", prompts=("x " * 90,), truncate=True))
+    assert "truncate" in caught.value.hint
+
+
+SHORT = LoadOptions(context_length=16)
+
+
+async def test_a_shorter_context_that_is_asked_for_is_kept(server: OpenAIDouble) -> None:
+    await events(server, turns("a b c", load=SHORT))
+    assert server.bodies[-1][1]["max_completion_tokens"] == 16 - 5
+    with pytest.raises(ContextExceeded) as caught:
+        await events(server, turns("word " * 20, load=SHORT))
+    assert (caught.value.prompt_tokens, caught.value.context_length) == (22, 16)
+    found = await events(server, turns("word " * 20, "yes", "go on", load=SHORT, truncate=True))
+    assert sent(server)[-1] == ["Be brief.", "go on"]
+    assert [event.code for event in found if isinstance(event, Notice)] == ["prompt_truncated"]
+    await events(
+        server, Complete(model="m", prompts=("a b c",), load=SHORT, sampling=Sampling(max_tokens=99))
+    )
+    assert server.bodies[-1][1]["max_tokens"] == 16 - 3
+
+
+async def test_where_nobody_counts_tokens_a_shorter_context_is_told_not_to_be_kept(
+    server: OpenAIDouble,
+) -> None:
+    found = await events(server, turns("a b c", load=SHORT), takes=OPENAI)
+    [told] = [event for event in found if isinstance(event, Notice)]
+    assert "num_ctx 16 is not applied" in told.text
+    same = await events(server, turns("a b c", load=LoadOptions(context_length=64)), takes=OPENAI)
+    assert not [event for event in same if isinstance(event, Notice)]
 
 
 @pytest.mark.parametrize(

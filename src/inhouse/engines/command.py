@@ -168,8 +168,11 @@ class Command:
         )
 
     def _context(self, card: Card, options: LoadOptions) -> int:
-        wanted = options.context_length or card.tuning.context_length or self._program.context_length
+        """Tokens of a slot; a command that is told none has its own."""
         longest = self._program.context_length or card.context_length or CONTEXT
+        if not any("{context}" in text for text in (*self._program.command, *self._program.env.values())):
+            return longest
+        wanted = options.context_length or card.tuning.context_length or self._program.context_length
         return min(wanted, longest) if wanted else longest
 
     def _notices(self, *, open_port: bool) -> Iterator[str]:

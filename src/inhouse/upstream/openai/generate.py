@@ -26,6 +26,7 @@ from ...dialects.llamaserver.content import Content, Reading
 from ...dialects.openai.client import ChatDecoder, Order, Service, TextDecoder, encode_chat, encode_complete
 from .. import verify
 from ..limits import reseeded
+from .fit import R, fitted
 from .link import OpenAILink
 from .settle import settled, without_control
 
@@ -63,9 +64,13 @@ def run(
     schema.
     """
     grammars = link.launch.grammars
+
+    def fitting(one: R) -> AsyncGenerator[Event, None]:
+        return fitted(link, card, service, one, lambda shorter: _run(link, card, service, shorter))
+
     if isinstance(request, Complete):
-        return verify.promised(lambda one: _run(link, card, service, one), request, grammars)
-    events = verify.promised(lambda one: _run(link, card, service, one), request, grammars)
+        return verify.promised(fitting, request, grammars)
+    events = verify.promised(fitting, request, grammars)
     if request.tools and request.tool_choice.mode != "none":
         forced = request.tool_choice.mode == "required" and request.sampling.max_tokens != 0
         events = verify.calls(events, request, forced=forced)
