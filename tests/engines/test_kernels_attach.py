@@ -297,6 +297,29 @@ def test_a_native_worker_finds_it_where_llama_cpp_looks(tmp_path: Path) -> None:
     assert launch.build == "llama-server 1 + kernels 0.1.0"
 
 
+@posix
+@pytest.mark.parametrize(
+    ("known", "flag"),
+    [
+        ("--override-tensor --spec-draft-override-tensor", "--spec-draft-override-tensor"),
+        ("--override-tensor --override-tensor-draft", "--override-tensor-draft"),
+        ("--override-tensor", "--override-tensor"),
+        ("", ""),
+    ],
+)
+def test_a_native_worker_is_made_to_look_there_by_a_flag_that_changes_nothing_else(
+    tmp_path: Path, known: str, flag: str
+) -> None:
+    text = script().replace(b"--list-devices\nEND", f"--list-devices {known}\nEND".encode())
+    path = executable(tmp_path / "llama-server", text)
+
+    def words(found: Kernels) -> list[str]:
+        return list(json.loads(made(found, "native", path=str(path)).stdin)["command"])
+
+    more = [word for word in words(WITH) if word not in words(Kernels())]
+    assert more == ([flag, "inhouse-loads-its-kernels=CPU"] if flag else [])
+
+
 def test_without_them_a_worker_is_told_nothing() -> None:
     for found in (Kernels(), Kernels("/k.so", Report(why="no")), replace(WITH, library="")):
         launch = made(found)

@@ -82,7 +82,8 @@ def missing() -> Kernels:
     """Why there is no library here."""
     if sys.platform != "linux" or platform.machine().lower() not in _MACHINES:
         return out("there are none for this platform yet")
-    return out("the package inhouse-kernels is not installed", "Install it: pip install inhouse-kernels")
+    fix = "In a clone, with a C++ compiler: pip install ./native. Else: pip install 'inhouse[kernels]'"
+    return out("the package inhouse-kernels is not installed", fix)
 
 
 __all__ = ["BACKEND_PATH", "PACKAGE", "REPORT", "SWITCH", "Kernels", "library", "missing", "out"]

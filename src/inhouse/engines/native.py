@@ -99,6 +99,14 @@ _SWITCHES = (
 """Flags without a value, each with the names it had."""
 
 
+_LOADING = ("--spec-draft-override-tensor", "--override-tensor-draft", "--override-tensor")
+"""Flags whose value names a kind of memory. To know those, llama.cpp loads what GGML_BACKEND_PATH names,
+which a program that has its backends inside does not do otherwise (seen with b11434 and b11549)."""
+
+_NOTHING = "inhouse-loads-its-kernels=CPU"
+"""A value that is meant for no tensor."""
+
+
 def arguments(order: Mapping[str, Any], known: frozenset[str]) -> list[str]:
     """Flags of llama-server for an order; one that this version lacks is left out if it only tunes.
 
@@ -137,6 +145,8 @@ def arguments(order: Mapping[str, Any], known: frozenset[str]) -> list[str]:
             out += [name, value]
     for names in switches:
         out += [name for name in names if name in known][:1]
+    if order.get("kernels"):
+        out += [word for name in _LOADING if name in known for word in (name, _NOTHING)][:2]
     parts = _parts(order, known)
     return out + speculation.arguments(order, known) + parts
 
