@@ -91,6 +91,14 @@ def test_the_way_of_a_request_reads_from_top_to_bottom(api: Api, invoke: Invoke)
     assert json.loads(invoke("why", "req_1", "--json").out) == WAY
 
 
+def test_who_asked_and_how_far_it_came_stand_at_the_top(api: Api, invoke: Invoke) -> None:
+    so_far = {"outcome": "running", "state": "loading", "ttft": None, "key": "alice", "findings": []}
+    api.routes["/api/why/req_1"] = WAY | so_far
+    first, second = invoke("why", "req_1").out.splitlines()[:2]
+    assert first.endswith("  key alice")
+    assert second == "tiny:latest on llamacpp/native/b9: still running (loading), 13.50s so far"
+
+
 def test_the_last_request_and_all_of_an_id(api: Api, invoke: Invoke) -> None:
     api.routes["/api/why?limit=1&model=tiny"] = {"requests": [SUMMARY]}
     api.routes["/api/why/req_1"] = WAY | {"others": 0, "findings": [], "events": []}

@@ -153,6 +153,8 @@ def test_a_request_that_is_not_over_tells_how_far_it_came(tmp_path: Path) -> Non
         until(lambda: now("first").get("state") == "loading")
         way = now("first")
         assert (way["outcome"], way["model"]) == ("running", "fake:latest")
+        runs.append(pool.submit(ask, server, fake(tokens=1), "second"))
+        until(lambda: now("second").get("state") == "loading")
         [step] = [part for part in way["parts"] if part["name"] == "load"]
         assert 0 < step["seconds"] <= way["seconds"] < 1.6
         until(lambda: now("first").get("state") == "answering")
@@ -160,10 +162,9 @@ def test_a_request_that_is_not_over_tells_how_far_it_came(tmp_path: Path) -> Non
         assert way["ttft"] >= 1.5
         assert way["engine"] == "fake"
         assert {"load", "decode"} <= {part["name"] for part in way["parts"]}
-        runs.append(pool.submit(ask, server, fake(tokens=1), "second"))
         until(lambda: now("second").get("state") == "waiting")
         [queue] = [part for part in now("second")["parts"] if part["name"] == "queue"]
-        assert "1 running in 1 slots" in queue["cause"]
+        assert "Behind 1 request in line for fake:latest" in queue["cause"]
         bob = {"authorization": "Bearer bob"}
         assert why(server, "second", bob).status == 404
         assert [run.result().status for run in runs] == [200, 200]

@@ -154,13 +154,17 @@ class Fleet:
         ]
 
     def waited(self, request_id: str, tenant: str) -> tuple[Step, ...]:
-        """What a request of that id and tenant that is not granted yet has waited for until now."""
+        """What a request of that id and tenant that is not granted yet has waited for until now; the last is
+        what it waits for still."""
         now = self._now()
         for place, variant in self._places.items():
             if (place.ask.request_id, place.ask.tenant) == (request_id, tenant) and not place.grant.done():
                 cause = place.ahead.cause(str(place.card.name))
-                chapters = (*variant.story, *self._under_way(variant, now))
-                return told(chapters, place.arrived, now, cause, place.ahead.remedy())[1]
+                under_way = tuple(self._under_way(variant, now))
+                chapters = (*variant.story, *under_way)
+                steps = told(chapters, place.arrived, now, cause, place.ahead.remedy())[1]
+                queued = bool(steps) and steps[0].name == "queue" and not under_way
+                return (*steps[1:], steps[0]) if queued else steps
         return ()
 
     def _under_way(self, variant: Variant, now: float) -> Iterator[Chapter]:
