@@ -9,8 +9,10 @@ import select
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from support.loopback import Loopback
 
 DIGEST = "0123456789abcdef" * 4
 CARD = {
@@ -136,17 +138,9 @@ def _handler(api: Api) -> type[BaseHTTPRequestHandler]:
 @contextlib.contextmanager
 def serving(api: Api) -> Iterator[Api]:
     """``api`` on a free port of loopback."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(api))
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    api.address = f"127.0.0.1:{server.server_address[1]}"
-    try:
+    with Loopback(_handler(api)) as server:
+        api.address = server.authority
         yield api
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @dataclass

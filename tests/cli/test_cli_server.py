@@ -17,6 +17,7 @@ from inhouse import config
 from inhouse.cli import server
 from inhouse.cli.commands.serve import address
 from inhouse.core.errors import ServerUnreachable
+from support.loopback import Loopback
 
 # A server that does what the real one does: takes the lock, writes itself down, answers /health.
 STAND_IN = """
@@ -125,20 +126,14 @@ def test_what_answers_is_told_apart(
 
 
 def test_what_speaks_no_http_is_strange(home: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(1000)
+        connection.sendall(b"SSH-2.0\r\n")
 
-        def answer() -> None:
-            connection = listener.accept()[0]
-            connection.recv(1000)
-            connection.sendall(b"SSH-2.0\r\n")
-            connection.close()
-
-        thread = threading.Thread(target=answer)
-        thread.start()
-        client = server._named(tree(home, INHOUSE_HOST=f"127.0.0.1:{listener.getsockname()[1]}"))
+    with Loopback(answer) as listener:
+        client = server._named(tree(home, INHOUSE_HOST=listener.authority))
         assert client is not None
         assert server.probe(client) is server.Place.STRANGE
-        thread.join()
 
 
 def test_what_is_silent_is_an_error_that_says_so(home: Path) -> None:

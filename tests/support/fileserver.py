@@ -11,7 +11,6 @@ import hashlib
 import http.server
 import re
 import socket
-import socketserver
 import ssl
 import struct
 import tempfile
@@ -22,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import trustme
+
+from .loopback import Loopback
 
 CHUNK = 2**18
 _AUTHORITY = trustme.CA()
@@ -102,7 +103,7 @@ class FileServer:
         self.host = host
         self.scheme = "https" if tls else "http"
         self._lock = threading.Lock()
-        self._server = _Server((host, 0), _Handler)
+        self._server = _Server(_Handler, host)
         self._server.owner = self
         if tls:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -111,7 +112,7 @@ class FileServer:
 
     @property
     def port(self) -> int:
-        return int(self._server.server_address[1])
+        return self._server.port
 
     @property
     def authority(self) -> str:
@@ -121,13 +122,12 @@ class FileServer:
         return f"{self.scheme}://{host or self.host}:{self.port}{path}"
 
     def __enter__(self) -> FileServer:
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        self._server.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         self.ended.set()
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.__exit__(*error)
 
     def sent(self, method: str = "GET") -> int:
         """Body bytes of all answers so far."""
@@ -153,30 +153,13 @@ class FileServer:
         return Fault()
 
 
-class _Server(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    allow_reuse_address = True
-    daemon_threads = True
-    request_queue_size = 64
+class _Server(Loopback):
     owner: FileServer
-    context: ssl.SSLContext | None = None
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that leave are no news."""
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
-
-    def setup(self) -> None:
-        if self.server.context:
-            self.request = self.server.context.wrap_socket(self.request, server_side=True)
-        super().setup()
-
-    def finish(self) -> None:
-        super().finish()
-        if self.server.context:
-            self.request.close()
 
     def log_message(self, format: str, *args: Any) -> None:
         pass

@@ -21,9 +21,11 @@ import time
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from .loopback import Loopback
 
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -171,23 +173,23 @@ class RegistryServer:
 
     def __enter__(self) -> RegistryServer:
         for server in self._servers:
-            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+            server.__enter__()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, *error: object) -> None:
         if self.faults.stall:
             self.faults.stall.set()
-        for server in self._servers:
-            server.shutdown()
-            server.server_close()
+        with contextlib.ExitStack() as stack:
+            for server in self._servers:
+                stack.push(server)
 
     @property
     def host(self) -> str:
-        return f"127.0.0.1:{self._servers[0].server_port}"
+        return self._servers[0].authority
 
     @property
     def cdn(self) -> str:
-        return f"127.0.0.1:{self._servers[1].server_port}"
+        return self._servers[1].authority
 
     def add_blob(self, repository: str, data: bytes) -> str:
         digest = sha256(data)
@@ -243,17 +245,11 @@ class RegistryServer:
             ]
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
-
+class _Server(Loopback):
     def __init__(self, registry: RegistryServer, origin: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.registry = registry
         self.origin = origin
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that leaves is no event."""
 
 
 class _Handler(BaseHTTPRequestHandler):
