@@ -155,7 +155,7 @@ def test_the_wheels_worker_ends_at_once_when_told(
     monkeypatch.setattr(guard, "read_order", lambda: ORDER)
     monkeypatch.setattr(llamacpp, "parameters", lambda order, engine: order)
     monkeypatch.setitem(sys.modules, "xllamacpp", SimpleNamespace(Server=lambda _: object()))
-    monkeypatch.setattr(llamacpp.threading, "Event", lambda: SimpleNamespace(wait=wait))
+    monkeypatch.setattr(llamacpp, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=wait)))
     with pytest.raises(Ended):
         llamacpp.main()
     quiet[signal.SIGTERM][-1]()

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -182,7 +183,10 @@ def test_elsewhere_the_tool_is_a_child_whose_exit_code_is_ours(monkeypatch: pyte
     monkeypatch.setattr(worker.os, "umask", lambda _: 0)
     monkeypatch.setattr(worker.os, "chdir", lambda _: None)
     monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
-    monkeypatch.setattr(worker.threading, "Thread", lambda **_: type("T", (), {"start": lambda self: None})())
+    # the worker's own name only: other threads of this process go on making threads
+    monkeypatch.setattr(
+        worker, "threading", SimpleNamespace(Thread=lambda **_: SimpleNamespace(start=lambda: None))
+    )
     with pytest.raises(SystemExit) as caught:
         worker.main()
     assert caught.value.code == 5
