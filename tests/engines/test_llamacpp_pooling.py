@@ -20,7 +20,7 @@ class Settings:
     context_length: int = 0
     slots: int = 1
     threads: int = 1
-    kernels: str = "auto"
+    kernels: str = "off"
     kv_cache_type: str = "f16"
     prompt_cache: int = 0
     prompt_sharing: str = "memory"

@@ -64,7 +64,7 @@ class Settings:
     context_length: int = 0
     slots: int = 0
     threads: int = 0
-    kernels: str = "auto"
+    kernels: str = "off"
     kv_cache_type: str = "f16"
     prompt_cache: int = 0
     prompt_sharing: str = "memory"

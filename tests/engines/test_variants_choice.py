@@ -98,7 +98,8 @@ def put(home: Path, name: str, text: bytes, **more: Any) -> None:
 def engines(home: Path, told: list[Record] | None = None, **more: Any) -> Engines:
     given: dict[str, Any] = {"environ": ENV, "machine": HERE, **more}
     tell = told.append if told is not None else lambda record: None
-    return Engines(given.pop("settings", Settings()), state=home, tell=tell, **given)
+    settings = given.pop("settings", Settings(kernels="off"))  # the choice without them
+    return Engines(settings, state=home, tell=tell, **given)
 
 
 def faster(home: Path, name: str = "native", speed: float = 1.5) -> None:
@@ -319,7 +320,7 @@ def test_a_model_gets_the_build_that_it_asks_for_or_a_reason(tmp_path: Path) -> 
 @posix
 def test_a_setting_that_forbids_a_build_forbids_it_to_models_too(tmp_path: Path) -> None:
     put(tmp_path, "native", script())
-    there = engines(tmp_path, settings=Settings(kind="wheel"))
+    there = engines(tmp_path, settings=Settings(kind="wheel", kernels="off"))
     with pytest.raises(BadRequest):
         launch(there, replace(CARD, tuning=Tuning(engine="native")))
 
