@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from typing import Any
@@ -91,7 +92,10 @@ def test_pages_may_send_the_header(server: Server) -> None:
 
 
 def test_what_was_dropped_and_why_is_in_the_journal(server: Server) -> None:
-    ask(server, "/v1/chat/completions", "1ms", fake(tokens=1))
+    body = {"model": "fake", "messages": [{"role": "user", "content": fake(tokens=5000, rate=20)}]}
+    with contextlib.closing(server.open("/v1/chat/completions", body | {"stream": True})):
+        until(lambda: server.busy() == 1, 5, "the slot to be taken")
+        assert ask(server, "/v1/chat/completions", "300ms", fake(tokens=1)).status == 503
     lines = server.ask("GET", "/api/events").body.decode()
     assert "deadline" in lines
     assert json.loads(lines.splitlines()[0])
