@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import threading
 
 import pytest
 
-from inhouse.catalog import Catalog, check, dress
+from inhouse.catalog import Catalog, Looks, check, dress
 from inhouse.core.errors import BadRequest, ModelNotFound, Unsupported
 from inhouse.core.messages import Image, Message, Remote, Text, Tool, ToolChoice, ToolResult
 from inhouse.core.models import Card, Footprint, ModelName, Tuning
@@ -31,6 +33,56 @@ def catalog(tmp_path):
     for text in ("pypi/some:1.0", "smollm2:135m"):
         put(home, text, tiny_gguf.model(1))
     return Catalog(Store(home), [card("Fake", at=2e10)])
+
+
+async def test_the_loop_is_free_while_the_store_is_read(catalog, monkeypatch):
+    asked, answer = threading.Event(), threading.Event()
+    real = catalog.cards
+
+    def slow():
+        asked.set()
+        assert answer.wait(20), "the loop waited for the disk"
+        return real()
+
+    monkeypatch.setattr(catalog, "cards", slow)
+    looks = Looks(catalog)
+    reading = asyncio.create_task(looks.cards())
+    while not asked.is_set():
+        await asyncio.sleep(0.01)
+    assert (await looks.resolve("smollm2")).name == ModelName.parse("smollm2:135m")
+    assert not reading.done()
+    answer.set()
+    assert {str(found.name) for found in await reading} == {"Fake:latest", "pypi/some:1.0", "smollm2:135m"}
+    with pytest.raises(ModelNotFound):
+        await looks.resolve("nobody")
+
+
+async def test_long_jobs_in_threads_do_not_keep_a_name_from_being_read(catalog):
+    over = threading.Event()
+    jobs = [asyncio.create_task(asyncio.to_thread(over.wait, 20)) for _ in range(64)]
+    await asyncio.sleep(0)
+    try:
+        async with asyncio.timeout(10):
+            assert (await Looks(catalog).resolve("smollm2")).name == ModelName.parse("smollm2:135m")
+    finally:
+        over.set()
+        await asyncio.gather(*jobs)
+
+
+def test_what_this_process_does_to_the_store_can_be_noticed_without_reading_it(catalog):
+    store, counts = catalog._store, [catalog.changes]
+    some, other = ModelName.parse("pypi/some:1.0"), ModelName.parse("other")
+    steps = (
+        lambda: store.copy(some, other),
+        lambda: store.alias(ModelName.parse("a"), some),
+        lambda: store.remove(other),
+    )
+    for step in steps:
+        step()
+        counts.append(catalog.changes)
+    assert len(set(counts)) == 4
+    catalog.cards()
+    assert catalog.changes == counts[-1]
 
 
 def test_names_resolve_in_any_case(catalog):

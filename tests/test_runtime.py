@@ -20,7 +20,7 @@ from inhouse.core.models import Card, Footprint, ModelName
 from inhouse.core.requests import Ask, Caller, Chat, Complete, Request, Unload
 from inhouse.core.usage import Step, Timings, Usage
 from inhouse.ledger import Meter, Open
-from inhouse.router import route
+from inhouse.router import Route, route
 from inhouse.runtime import Runtime
 
 CARD = Card(ModelName.parse("m"), "d", "w", "", 1, Footprint(1, 1))
@@ -82,8 +82,12 @@ async def as_it_is(request: Request, card: Card) -> Request:
     return request
 
 
+async def lead(request: Request, card: Card) -> Route:
+    return route(request, card)
+
+
 def runtime(given: Given, meter: Meter, **more: Any) -> Runtime:
-    def resolve(name: str) -> Card:
+    async def resolve(name: str) -> Card:
         if name != "m":
             raise ModelNotFound(name)
         return CARD
@@ -91,9 +95,9 @@ def runtime(given: Given, meter: Meter, **more: Any) -> Runtime:
     parts: dict[str, Any] = {
         "resolve": resolve,
         "check": lambda request, card: None,
-        "dress": lambda request, card: request,
+        "dress": as_it_is,
         "prepare": as_it_is,
-        "route": route,
+        "route": lead,
         "lease": given.lease,
         "unload": None,
         "open": Open(more.pop("sink", meter.record)),

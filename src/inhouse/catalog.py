@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from .core.errors import ModelNotFound, Unsupported
@@ -15,10 +17,12 @@ from .store.store import Store
 
 _ROLES: Final[dict[str, Role]] = {"system": "system", "user": "user", "assistant": "assistant"}
 _MOST: Final = 2**31 - 1
+_LOOKS: Final = 4
 
 
 class Catalog:
-    """Names to cards: the store's models and some extra ones that need no file (the fake engine's)."""
+    """Names to cards: the store's models and some extra ones that need no file (the fake engine's).
+    Blocking (small files)."""
 
     def __init__(self, store: Store, extra: Sequence[Card] = ()) -> None:
         self._store = store
@@ -31,8 +35,7 @@ class Catalog:
         stored, that one. Raises BadRequest, InvalidName, ModelNotFound, StoreError.
         """
         name = self._store.name_of(text)
-        card = self._extra.get(name.key)
-        if card is not None:
+        if (card := self.fileless(text)) is not None:
             return card
         try:
             return self._store.get(name)
@@ -44,6 +47,10 @@ class Catalog:
                 except ModelNotFound:
                     pass
             raise ModelNotFound(text) from None
+
+    def fileless(self, text: str) -> Card | None:
+        """The card of a name that needs no file. Not blocking. Raises BadRequest, InvalidName."""
+        return self._extra.get(self._store.name_of(text).key)
 
     def among(self, text: str, cards: Iterable[Card]) -> Card | None:
         """Which of ``cards`` a client means, whatever has become of its files. Raises BadRequest,
@@ -61,6 +68,35 @@ class Catalog:
         """Every model that can be asked, newest first; extra ones hide stored ones of their name."""
         stored = [card for card in self._store.cards() if card.name.key not in self._extra]
         return sorted((*self._extra.values(), *stored), key=lambda card: -card.modified_at)
+
+    @property
+    def changes(self) -> int:
+        """Another number once this process has changed the store. Not blocking."""
+        return self._store.changes
+
+
+class Looks:
+    """A catalogue as the event loop may ask it. It is read in threads of its own: neither does a slow disk
+    hold up all answers, nor do long jobs hold up a look."""
+
+    def __init__(self, known: Catalog) -> None:
+        self._known = known
+        self._pool = ThreadPoolExecutor(_LOOKS, thread_name_prefix="look")
+
+    async def resolve(self, text: str) -> Card:
+        """See ``Catalog.resolve``."""
+        if (card := self._known.fileless(text)) is not None:
+            return card
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._known.resolve, text)
+
+    async def cards(self) -> list[Card]:
+        """See ``Catalog.cards``."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, self._known.cards)
+
+    @property
+    def changes(self) -> int:
+        """See ``Catalog.changes``."""
+        return self._known.changes
 
 
 def _refuse(request: Request, what: str, hint: str, param: str | None) -> Unsupported:

@@ -44,11 +44,11 @@ class Runtime:
     request only names, and refuses before a model is loaded what no engine here can enforce. ``unload`` ends
     the worker of a model by its name and says which model that is."""
 
-    resolve: Callable[[str], Card]
+    resolve: Callable[[str], Awaitable[Card]]
     check: Callable[[Request, Card], None]
-    dress: Callable[[Request, Card], Request]
+    dress: Callable[[Request, Card], Awaitable[Request]]
     prepare: Callable[[Request, Card], Awaitable[Request]]
-    route: Callable[[Request, Card], Route]
+    route: Callable[[Request, Card], Awaitable[Route]]
     lease: Leaser
     unload: Callable[[str], Awaitable[str]]
     open: Callable[[Caller, str, str], Entry]
@@ -73,12 +73,12 @@ class Runtime:
 
     async def _answer(self, request: Request, caller: Caller, entry: Entry) -> AsyncGenerator[Event, None]:
         """Run on one target; the control plane's own times are stamped into the events."""
-        card = self.resolve(request.model)
+        card = await in_time(self.resolve(request.model), caller.deadline)
         entry.model = str(card.name)
         self.check(request, card)
-        request = dataclasses.replace(self.dress(request, card), tenant=caller.tenant)
+        request = dataclasses.replace(await self.dress(request, card), tenant=caller.tenant)
         request = await in_time(self.prepare(request, card), caller.deadline)
-        plan = self.route(request, card)
+        plan = await in_time(self.route(request, card), caller.deadline)
         entry.route = plan.reason
         async with self.lease(plan.targets[0], _ask(request, caller)) as lease:
             entry.steps += lease.steps

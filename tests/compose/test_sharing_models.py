@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
+import asyncio
 from typing import Any
 
 import pytest
 
 from inhouse.compose import sharing
-from inhouse.core.errors import ModelNotFound
+from inhouse.core.errors import ModelNotFound, StoreError
 from inhouse.core.journal import Record
 from inhouse.core.models import Card, CardFile, Footprint, ModelName
 from inhouse.core.requests import Complete, Embed
@@ -31,25 +31,52 @@ def card(name: str, *digits: str) -> Card:
 
 
 class Known:
-    """As much of a catalogue as sharing asks for."""
+    """As much of a catalogue as sharing asks for. It waits for ``free``, as a slow disk would."""
 
     def __init__(self, *cards: Card) -> None:
         self.all = list(cards)
+        self.changes = 0
+        self.looks = 0
+        self.free = asyncio.Event()
+        self.free.set()
 
-    def cards(self) -> list[Card]:
-        return list(self.all)
+    async def cards(self) -> list[Card]:
+        self.looks += 1
+        found = list(self.all)
+        await self.free.wait()
+        return found
 
-    def resolve(self, text: str) -> Card:
+    async def resolve(self, text: str) -> Card:
         for one in self.all:
             if one.name == ModelName.parse(text):
                 return one
         raise ModelNotFound(text)
 
+    def store(self, *cards: Card) -> None:
+        """What this server stores itself."""
+        self.all += cards
+        self.changes += 1
 
-def ask(models: Any, name: str, **more: Any) -> tuple[Complete, Card]:
-    own = models._catalog.resolve(name)
-    request = models.dress(Complete(model=name, prompts=("x",), **more), own)
-    return request, models.route(request, own).targets[0]
+
+async def ask(models: Any, name: str, **more: Any) -> tuple[Complete, Card]:
+    own = await models._catalog.resolve(name)
+    request = await models.dress(Complete(model=name, prompts=("x",), **more), own)
+    return request, (await models.route(request, own)).targets[0]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    made = Clock()
+    monkeypatch.setattr(sharing, "time", made)
+    return made
 
 
 @pytest.fixture
@@ -62,54 +89,140 @@ def models(told: list[Record]) -> sharing.Sharing:
     return sharing.Sharing(Known(card("base"), card("one", "1")), keep_alive=5.0, tell=told.append)  # type: ignore[arg-type]
 
 
-def test_a_model_that_has_an_engine_by_its_name_shares_no_worker(told):
+async def test_a_model_that_has_an_engine_by_its_name_shares_no_worker(told):
     base, mine, one = card("base"), card("mine"), card("one", "1")
     known: Any = Known(base, mine, one)
     apart = sharing.Sharing(known, keep_alive=5.0, tell=told.append, apart=lambda found: found == mine)
-    assert ask(apart, "mine")[1] is mine
-    assert apart.host(mine) is mine
-    assert ask(apart, "one")[1].name == base.name
+    assert (await ask(apart, "mine"))[1] is mine
+    assert await apart.host(mine) is mine
+    assert (await ask(apart, "one"))[1].name == base.name
     named = sharing.Sharing(known, keep_alive=5.0, tell=told.append, apart=lambda found: found == base)
-    assert ask(named, "one")[1].name != base.name, "its requests are not for the engine of another"
+    assert (await ask(named, "one"))[1].name != base.name, "its requests are not for the engine of another"
 
 
-def test_a_request_keeps_its_model_and_goes_to_the_worker_of_the_family(models, told):
-    request, host = ask(models, "one")
+async def test_a_request_keeps_its_model_and_goes_to_the_worker_of_the_family(models, told):
+    request, host = await ask(models, "one")
     assert request.target == card("one", "1")
     assert request.adapters == ((f"sha256:{'1' * 64}", 1.0),)
-    assert ask(models, "base")[1] == host
+    assert (await ask(models, "base"))[1] == host
     assert host.name == ModelName.parse("base")
-    assert models.host(card("base")) == host
+    assert await models.host(card("base")) == host
     assert told == []
 
 
-def test_a_new_adapter_is_found_at_once_and_told_once(models, told):
-    _, before = ask(models, "base")
-    models._catalog.all.append(card("two", "2"))
-    _, after = ask(models, "two")
+async def test_a_new_adapter_is_found_at_once_and_told_once(models, told):
+    _, before = await ask(models, "base")
+    models._catalog.store(card("two", "2"))
+    _, after = await ask(models, "two")
     assert after.digest != before.digest
-    assert ask(models, "base")[1] == after
+    assert (await ask(models, "base"))[1] == after
     assert [(one.kind, one.model, one.facts["adapters"]) for one in told] == [("notice", "base:latest", 2)]
 
 
-def test_an_adapter_by_name_is_put_as_a_digest(models):
-    request, _ = ask(models, "base", adapters=(("one", 0.25),))
+async def test_an_adapter_by_name_is_put_as_a_digest(models):
+    request, _ = await ask(models, "base", adapters=(("one", 0.25),))
     assert request.adapters == ((f"sha256:{'1' * 64}", 0.25),)
     with pytest.raises(ModelNotFound):
-        ask(models, "base", adapters=(("nobody", 1.0),))
+        await ask(models, "base", adapters=(("nobody", 1.0),))
 
 
-def test_embeddings_of_a_model_with_an_adapter_go_their_own_way_untold(models, told):
-    ask(models, "base")
+async def test_embeddings_of_a_model_with_an_adapter_go_their_own_way_untold(models, told):
+    await ask(models, "base")
     own = card("one", "1")
-    request = models.dress(Embed(model="one", inputs=("x",)), own)
-    assert models.route(request, own).targets[0] is own
+    request = await models.dress(Embed(model="one", inputs=("x",)), own)
+    assert (await models.route(request, own)).targets[0] is own
     assert told == []
 
 
-def test_the_store_is_not_read_for_every_request(models):
-    ask(models, "base")
-    models._catalog.all.append(dataclasses.replace(card("base"), name=ModelName.parse("copy")))
-    models._catalog.cards = lambda: pytest.fail("it was read a moment ago")
-    ask(models, "base")
-    ask(models, "one")
+async def test_the_store_is_not_read_for_every_request(models):
+    for name in ("base", "one", "base"):
+        await ask(models, name)
+    assert models._catalog.looks == 1
+
+
+async def test_what_this_server_stores_is_seen_by_the_next_request(models):
+    _, before = await ask(models, "base")
+    models._catalog.store(card("two", "2"))
+    assert (await ask(models, "base"))[1].digest != before.digest
+
+
+async def test_an_adapter_that_others_put_there_is_seen_once_it_is_asked_for(models):
+    _, before = await ask(models, "base")
+    models._catalog.all.append(card("two", "2"))
+    assert (await ask(models, "base"))[1] == before
+    assert (await ask(models, "two"))[1].digest != before.digest
+
+
+async def test_what_others_did_is_found_by_a_look_that_nobody_waits_for(models, clock):
+    known = models._catalog
+    _, before = await ask(models, "base")
+    known.all.append(card("two", "2"))
+    clock.now += sharing.FRESH + 1
+    known.free.clear()
+    for _ in range(3):
+        assert (await ask(models, "base"))[1] == before
+        await asyncio.sleep(0)
+    assert known.looks == 2, "one look at a time"
+    known.free.set()
+    await models._look
+    assert (await ask(models, "base"))[1].digest != before.digest
+
+
+async def test_what_is_known_for_long_is_looked_at_before_it_is_used(models, clock):
+    _, before = await ask(models, "base")
+    del models._catalog.all[1]
+    clock.now += sharing.OLD + 1
+    assert (await ask(models, "base"))[1].digest != before.digest
+
+
+async def test_requests_that_come_together_share_one_look(models):
+    known = models._catalog
+    known.free.clear()
+    asked = [asyncio.create_task(ask(models, name)) for name in ("base", "one", "base")]
+    while not known.looks:
+        await asyncio.sleep(0)
+    known.free.set()
+    assert len({host.digest for _, host in await asyncio.gather(*asked)}) == 1
+    assert known.looks == 1
+
+
+async def test_a_change_during_a_look_is_looked_at_again(models):
+    known = models._catalog
+    known.free.clear()
+    early = asyncio.create_task(ask(models, "base"))
+    while not known.looks:
+        await asyncio.sleep(0)
+    known.store(card("two", "2"))
+    late = asyncio.create_task(ask(models, "base"))
+    known.free.set()
+    (_, before), (_, after) = await asyncio.gather(early, late)
+    assert after.digest != before.digest
+
+
+async def test_who_leaves_while_the_store_is_read_holds_up_nobody(models):
+    known = models._catalog
+    known.free.clear()
+    gone = asyncio.create_task(ask(models, "base"))
+    while not known.looks:
+        await asyncio.sleep(0)
+    gone.cancel()
+    known.free.set()
+    assert (await ask(models, "base"))[1].name == ModelName.parse("base")
+
+
+async def test_a_store_that_cannot_be_read_is_told_to_those_who_need_it(models, clock):
+    _, before = await ask(models, "base")
+    read = models._catalog.cards
+
+    async def broken() -> list[Card]:
+        raise StoreError("broken")
+
+    models._catalog.cards = broken
+    clock.now += sharing.FRESH + 1
+    assert (await ask(models, "base"))[1] == before
+    await models._look
+    models._catalog.changes += 1
+    with pytest.raises(StoreError):
+        await ask(models, "base")
+    models._catalog.cards = read
+    assert (await ask(models, "base"))[1] == before

@@ -107,6 +107,7 @@ class House:
             build=self.engines.default.build,
         )
         self.catalog = catalog.Catalog(self.store, self.engines.cards())
+        self.looks = catalog.Looks(self.catalog)
         self.archive = Archive(config.home / "kept", days=config.keep.days, most=config.keep.max)
 
     def _run_workers(self, sockets: Path) -> None:
@@ -156,13 +157,13 @@ class House:
         fetch, keep_alive = self.config.fetch, self.config.fleet.keep_alive
         self.attachments = Attachments(hosts=fetch.hosts, size=fetch.size, timeout=fetch.timeout)
         self.sharing = Sharing(
-            self.catalog, keep_alive=keep_alive, tell=self.journal.write, apart=self.engines.claimed
+            self.looks, keep_alive=keep_alive, tell=self.journal.write, apart=self.engines.claimed
         )
         bring, engines = self.attachments.bring, self.engines
         entries = Open(self.scoring.hearing(self.ears.closed))
         self.running = Running(entries, self.fleet.waited)
         self.runtime = Runtime(
-            resolve=self.catalog.resolve,
+            resolve=self.looks.resolve,
             check=catalog.check,
             dress=self.sharing.dress,
             prepare=Prepare(bring, render_template, engines.grammars, engines.reachable),
@@ -220,7 +221,6 @@ class House:
             prompts=self.connecting,
             token=self.token,
             keys=keys,
-            host=self.sharing.host,
         )
         app = server.App(services)
         return Guard(app, self.config.server, loopback=loopback, touch=activity.touch, keys=keys)

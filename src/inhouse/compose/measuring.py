@@ -56,7 +56,7 @@ class Measuring:
 
         Raises ModelNotFound, BadRequest, NotFound and what the fleet raises.
         """
-        card = self._catalog.resolve(body.model)
+        card = await asyncio.to_thread(self._catalog.resolve, body.model)
         plan = plan_of(body)
         before = Figures.from_json(body.before) if body.before is not None else None
         ours = Leased(self._fleet, card)

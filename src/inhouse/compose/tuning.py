@@ -87,7 +87,7 @@ class Tuner:
     async def tune(self, body: TuneBody) -> AsyncGenerator[PullEvent, None]:
         """Search, keep and use the best; the last event tells it. Closing it ends the search and keeps
         nothing. Raises ModelNotFound, Unsupported, Conflict, OutOfMemory, LoadFailed."""
-        card = self._catalog.resolve(body.model)
+        card = await asyncio.to_thread(self._catalog.resolve, body.model)
         check(card)
         if self._lock.locked():
             raise Conflict("Another model is being tuned.", hint="Wait for its end, or cancel it.")

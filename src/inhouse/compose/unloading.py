@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from ..catalog import Catalog
 from ..core.errors import ModelNotFound, StoreError
@@ -14,7 +14,7 @@ from ..fleet import Fleet
 class Unloading:
     """``host`` says what the worker of a model goes by in the fleet, where models share one."""
 
-    def __init__(self, known: Catalog, fleet: Fleet, host: Callable[[Card], Card]) -> None:
+    def __init__(self, known: Catalog, fleet: Fleet, host: Callable[[Card], Awaitable[Card]]) -> None:
         self._catalog = known
         self._fleet = fleet
         self._host = host
@@ -29,7 +29,7 @@ class Unloading:
             if loaded is None:
                 raise
             card = loaded
-        host = await asyncio.to_thread(self._host, card)
+        host = await self._host(card)
         for one in {host.digest: host, card.digest: card}.values():
             await self._fleet.stop(one)
         return str(card.name)

@@ -103,6 +103,8 @@ class Layout:
         self.partial = self.models / "partial"
         self.previous = self.models / "previous"
         self.views = self.models / "views"
+        self.changes = 0
+        """How often this process wrote or removed something: another number means to look again."""
 
     def blob(self, digest: str) -> Path:
         """The path of a blob; the only place where a digest becomes a path."""
@@ -199,6 +201,7 @@ class Layout:
                 temp.replace(path)
                 sync_folder(path.parent)
             finally:
+                self.changes += 1
                 temp.unlink(missing_ok=True)
 
     def adopt(self, temp: Path, digest: str) -> Path:
@@ -251,6 +254,7 @@ class Layout:
         """Remove a manifest or blob and the folders that it leaves empty."""
         with guarded("removing a model"):
             path.unlink(missing_ok=True)
+            self.changes += 1
             held = any(path.is_relative_to(top) for top in (self.manifests, self.previous))
             for folder in path.parents[:3] if held else ():
                 try:

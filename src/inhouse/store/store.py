@@ -69,6 +69,11 @@ class Store:
         """Every complete model and alias, newest first."""
         return self._records.cards()
 
+    @property
+    def changes(self) -> int:
+        """Another number once this process has changed what is here. Not blocking."""
+        return self.layout.changes
+
     def get(self, name: ModelName) -> Card:
         """The card of a name in any case. Raises ModelNotFound, or StoreError if it is damaged."""
         return self._records.get(name)

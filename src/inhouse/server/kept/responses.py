@@ -113,7 +113,7 @@ async def _begin(
     store = storing(order, services.config)
     if order.background:
         held.enter_context(services.background.place())
-        services.runtime.resolve(order.chat.model)
+        await services.runtime.resolve(order.chat.model)
     claimed = held.enter_context(contextlib.ExitStack())
     claimed.enter_context(services.background.claim(caller.tenant, order.conversation))
     memory = memory_of(services, caller)

@@ -10,7 +10,6 @@ from typing import Any
 from ...archive import Archive
 from ...catalog import Catalog
 from ...config import Config
-from ...core.models import Card
 from ...dialects.inhouse.plan import PlanOrder
 from ...fleet import Fleet
 from ...journal import Journal, Trace, Traces
@@ -38,8 +37,7 @@ class Services:
     asked us to keep; ``background``: the responses that run on without a client; ``journal``: what
     happened and why; ``traces``: the ways of single requests, ``running`` those not over yet, by id and
     tenant (in the loop); ``plan`` says what a load would take (blocking); ``keys``: those that are let in;
-    ``prompts``: those that workers saved; ``host``: what the worker of a model goes by in the fleet, where
-    models share one.
+    ``prompts``: those that workers saved.
     """
 
     config: Config
@@ -62,7 +60,6 @@ class Services:
     routes: tuple[Any, ...] = ()
     token: str = ""
     keys: Keys = field(default_factory=Keys)
-    host: Callable[[Card], Card] = lambda card: card
     background: Background = field(default_factory=Background)
 
     def trusts(self, scope: Scope) -> bool:
