@@ -555,13 +555,19 @@ async def test_a_worker_on_loopback_gets_the_secret(make: Make) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
         await writer.drain()
         writer.close()
+        await writer.wait_closed()
+        gone.set()
 
+    gone = asyncio.Event()
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     engine = make(CARD, Launch("x", ("x",), f"127.0.0.1:{port}", secret="hush"))
     assert await engine.healthy(5)
     assert b"Bearer hush" in heard[0]
+    async with asyncio.timeout(5):
+        await gone.wait()
     server.close()
+    await server.wait_closed()
 
 
 async def test_a_worker_that_does_not_answer_is_not_healthy(folder: Path, make: Make) -> None:
