@@ -1,7 +1,7 @@
 // usage: kernel_tests [--seed N] [--rounds N] [NAME ...]
 //
 // Runs the tests whose names hold one of NAMES, or all. A failure prints the seed with which it comes again.
-#include "check.h"
+#include "matrix.h"
 
 #include <chrono>
 #include <cstdio>
@@ -53,7 +53,9 @@ int main(int count, char **words) {
             names.push_back(words[i]);
         }
     }
-    std::printf("seed %llu, %d rounds\n", static_cast<unsigned long long>(check::seed), check::rounds);
+    std::printf("seed %llu, %d rounds; kernels:", static_cast<unsigned long long>(check::seed), check::rounds);
+    for (const inhouse::Kernels *kernels : inhouse::all_kernels()) std::printf(" %s", kernels->isa);
+    std::printf("\n");
     int ran = 0, failed = 0;
     for (const check::Test &test : check::all()) {
         bool wanted = names.empty();

@@ -1,0 +1,112 @@
+"""Are answers with our kernels as good as without? Perplexity of a text, for every quantised type.
+
+usage: python bench/perplexity.py --bin DIR --model FILE [--library FILE] [--types Q4_0,Q4_K] [--chunks 8]
+
+DIR holds a native build's llama-perplexity (it must export ggml's symbols) and llama-quantize, which makes
+each type out of FILE, all tensors of one type where their rows allow it: those of 256-blocks need a model
+with rows divisible by 256. The text is this repository's own documentation, so compare within a run only.
+
+Target: within 0.2 % of stock for every type. Both round activations to 8 bits in their own way, so neither is
+the truth; what is printed beside is the uncertainty that llama-perplexity gives for its number.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+
+from common import hardware
+
+ROOT = Path(__file__).resolve().parent.parent
+TYPES = "Q4_0,Q4_1,Q5_0,Q5_1,Q8_0,Q2_K,Q3_K,Q4_K,Q5_K,Q6_K,IQ4_NL,IQ4_XS,MXFP4"
+NAMES = {"MXFP4": "MXFP4_MOE", "Q3_K": "Q3_K_S", "Q4_K": "Q4_K_S", "Q5_K": "Q5_K_S"}
+TARGET = 0.002
+
+
+def text(target: Path) -> Path:
+    """The documentation in one file."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    target.write_text("\n\n".join(page.read_text("utf-8") for page in pages), "utf-8")
+    return target
+
+
+def run(command: list[object], env: dict[str, str] | None = None) -> str:
+    inside = {k: v for k, v in os.environ.items() if not k.startswith(("INHOUSE_", "GGML_"))}
+    words = [str(word) for word in command]
+    done = subprocess.run(
+        words,
+        env=inside | (env or {}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{Path(words[0]).name} failed:\n{done.stdout[-2000:]}")
+    return done.stdout
+
+
+def perplexity(command: list[object], env: dict[str, str]) -> tuple[float, float]:
+    """The number and its uncertainty."""
+    told = run(command, env)
+    found = re.search(r"Final estimate: PPL = ([0-9.]+) \+/- ([0-9.]+)", told)
+    if not found:
+        raise SystemExit(f"no number in what llama-perplexity told:\n{told[-2000:]}")
+    return float(found[1]), float(found[2])
+
+
+def compare(args: argparse.Namespace, quantised: Path, words: Path, aside: Path) -> tuple[float, str]:
+    """How far apart the two are, and a line that says so."""
+    command = [args.bin / "llama-perplexity", "-m", quantised, "-f", words]
+    command += ["-c", 512, "--chunks", args.chunks, "-t", args.threads]
+    report = aside / "report.json"
+    report.unlink(missing_ok=True)
+    stock, unsure = perplexity(command, {})
+    preload = {"LD_PRELOAD": str(args.library), "INHOUSE_KERNELS": "preload"}  # it loads no backends
+    ours, _ = perplexity(command, preload | {"INHOUSE_KERNELS_REPORT": str(report)})
+    told = json.loads(report.read_text()) if report.exists() else {}
+    if not told.get("on"):
+        raise SystemExit(f"the kernels stayed out: {told.get('why') or 'the library was not loaded'}")
+    off = ours / stock - 1
+    tensors = ", ".join(f"{count} {name}" for name, count in told["tensors"].items()) or "no tensor"
+    verdict = "ok" if abs(off) <= TARGET else "TOO FAR"
+    return abs(off), f"{stock:9.4f} +- {unsure:.4f} {ours:9.4f} {100 * off:+8.3f} %  {verdict:8}{tensors}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--bin", type=Path, required=True, help="folder of llama-perplexity and llama-quantize"
+    )
+    parser.add_argument("--model", type=Path, required=True, help="what the types are made of")
+    parser.add_argument("--library", type=Path)
+    parser.add_argument("--types", default=TYPES)
+    parser.add_argument("--chunks", type=int, default=8)
+    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    args = parser.parse_args()
+    args.library = (args.library or importlib.import_module("inhouse_kernels").library()).absolute()
+    print(f"{hardware()}; {args.model.name}, {args.chunks} chunks of 512 tokens")
+    print(f"{'type':8}{'stock':>9}{'':10}{'ours':>10}{'off':>9}    target {100 * TARGET:.1f} %")
+    worst = 0.0
+    with tempfile.TemporaryDirectory(prefix="inhouse-perplexity-") as folder:
+        aside = Path(folder)
+        words = text(aside / "text.txt")
+        for name in args.types.split(","):
+            quantised = aside / f"{name}.gguf"
+            quantise = [args.bin / "llama-quantize", "--allow-requantize", "--pure", args.model, quantised]
+            run([*quantise, NAMES.get(name, name), args.threads])
+            off, line = compare(args, quantised, words, aside)
+            print(f"{name:8}{line}", flush=True)
+            quantised.unlink()
+            worst = max(worst, off)
+    print(f"\nthe farthest is {100 * worst:.3f} % off; the target is {100 * TARGET:.1f} %")
+
+
+if __name__ == "__main__":
+    main()
