@@ -54,7 +54,7 @@ def ask(folder: Path, library: Path | None) -> Run:
     """The same questions to five models in one process."""
     adapter = folder / "adapter.gguf"
     lora(adapter, width=576, layers=range(30))
-    one = {"model": str(model())}
+    one: dict[str, Any] = {"model": str(model())}
     servers = [
         one,
         one | {"mmap": False, "threads": 1},
@@ -125,7 +125,7 @@ def test_embeddings_point_the_same_way(stock: Run, ours: Run) -> None:
 
 def test_a_switch_keeps_them_out(stock: Run) -> None:
     asks = [continuation(PROMPTS[0], tokens=TOKENS)]
-    one = {"model": str(model())}
+    one: dict[str, Any] = {"model": str(model())}
     report, told = answers([one], asks, library=native_build.library(), env={"INHOUSE_KERNELS": "off"})
     assert not report["on"]
     assert "INHOUSE_KERNELS" in report["why"]
