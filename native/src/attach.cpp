@@ -61,8 +61,9 @@ std::string tested(const Engine &engine, const Kernels &kernels, std::vector<Buf
 std::string attach(void *handle) {
     const char *wanted = std::getenv("INHOUSE_KERNELS");
     if (wanted && std::strcmp(wanted, "off") == 0) return "switched off by INHOUSE_KERNELS";
-    const Kernels *kernels = best_kernels();
-    if (!kernels) return "there are no kernels for this processor's instruction sets";
+    std::string none;
+    const Kernels *kernels = best_kernels(&none);
+    if (!kernels) return none;
     report().isa = kernels->isa;
     static Engine engine;
     if (std::string missing = find_engine(handle, engine); !missing.empty()) return missing;

@@ -5,7 +5,7 @@
 // after it one conversion and one multiply-add with the scale. That is 2 of 16 (sub-blocks of 32) or 2 of 8
 // instructions; unpacking codes costs 1 per vpdpbusd of one row, so it is spread over R rows. At R = 6 the
 // port of vpdpbusd is the limit, at R = 1 the memory is: a panel is read once, from front to back.
-#include "form.h"
+#include "tiles.h"
 
 #include <immintrin.h>
 
@@ -206,32 +206,12 @@ void tile(const uint8_t *panel, const int8_t *row, size_t stride, const RowForm 
 }
 
 template <const Form &F>
-constexpr Tile TILES[MOST_ROWS] = {tile<F, 1>, tile<F, 2>, tile<F, 3>, tile<F, 4>, tile<F, 5>, tile<F, 6>};
-
-const Tile *tiles(int type) {
-    switch (type) {
-        case 2: return TILES<forms::q4_0>;
-        case 3: return TILES<forms::q4_1>;
-        case 6: return TILES<forms::q5_0>;
-        case 7: return TILES<forms::q5_1>;
-        case 8: return TILES<forms::q8_0>;
-        case 10: return TILES<forms::q2_K>;
-        case 11: return TILES<forms::q3_K>;
-        case 12: return TILES<forms::q4_K>;
-        case 13: return TILES<forms::q5_K>;
-        case 14: return TILES<forms::q6_K>;
-        case 20: return TILES<forms::iq4_nl>;
-        case 23: return TILES<forms::iq4_xs>;
-        case 39: return TILES<forms::mxfp4>;
-        default: return nullptr;
-    }
-}
+struct Tiles {
+    static constexpr Tile all[MOST_ROWS] = {tile<F, 1>, tile<F, 2>, tile<F, 3>, tile<F, 4>, tile<F, 5>, tile<F, 6>};
+};
 
 // One row of activations: a scale per block, so that the largest value becomes 127. A block with a value that
 // is no finite number gets that as its scale, and so the outputs are none either, as the engine's are.
-// Of smaller values than NOTHING a scale would be no normal number, and 127 / largest may be infinite.
-constexpr float NOTHING = 1e-35f;
-
 void quantise(const RowForm &form, const float *x, int8_t *to) {
     auto *scales = reinterpret_cast<float *>(to + form.scales());
     auto *zeros = reinterpret_cast<int32_t *>(to + form.zeros());
@@ -270,6 +250,6 @@ void quantise(const RowForm &form, const float *x, int8_t *to) {
 
 }  // namespace
 
-extern const Kernels AVX512_VNNI{"avx512-vnni", tiles, quantise};
+extern const Kernels AVX512_VNNI{"avx512-vnni", tiles_of<Tiles>, quantise};
 
 }  // namespace inhouse

@@ -21,6 +21,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 namespace inhouse {
 
@@ -82,6 +83,10 @@ using Tile = void (*)(const uint8_t *panel, const int8_t *row, size_t stride, co
                       int64_t to, float *out, size_t out_stride, int columns);
 // `columns` outputs of R rows over k = from..to; adds to `out` unless from is 0. Strides: rows in bytes, out in floats.
 
+// Rows of activations are quantised as zeros where nothing is larger: a scale would be no normal number, and
+// its inverse might be infinite.
+constexpr float NOTHING = 1e-35f;
+
 constexpr int MOST_ROWS = 6;
 
 struct Kind {
@@ -111,6 +116,7 @@ struct Kernels {
     const Tile *(*tiles)(int type);
     void (*quantise)(const RowForm &, const float *, int8_t *);
 };
-const Kernels *best_kernels();
+// The best of this processor, or those that INHOUSE_KERNELS_ISA asks for; nullptr and why there are none.
+const Kernels *best_kernels(std::string *why = nullptr);
 
 }  // namespace inhouse

@@ -1,15 +1,47 @@
 // Which kernels this processor has.
 #include "form.h"
 
+#include <cstdlib>
+#include <cstring>
+
 namespace inhouse {
 
-extern const Kernels AVX512_VNNI;
+extern const Kernels AVX512_VNNI, AVX_VNNI, AVX2;
 
-const Kernels *best_kernels() {
+namespace {
+
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
+
+bool has_avx_vnni() { return has_avx2() && __builtin_cpu_supports("avxvnni"); }
+
+bool has_avx512_vnni() {
+    return __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512dq");
+}
+
+constexpr struct {
+    const Kernels &kernels;
+    bool (*here)();
+} ALL[] = {{AVX512_VNNI, has_avx512_vnni}, {AVX_VNNI, has_avx_vnni}, {AVX2, has_avx2}};  // best first
+
+}  // namespace
+
+const Kernels *best_kernels(std::string *why) {
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512dq"))
-        return &AVX512_VNNI;
+    const char *wanted = std::getenv("INHOUSE_KERNELS_ISA");
+    if (wanted && !*wanted) wanted = nullptr;
+    std::string known;
+    for (const auto &one : ALL) {
+        if (wanted && std::strcmp(wanted, one.kernels.isa) != 0) {
+            known += (known.empty() ? "" : ", ") + std::string(one.kernels.isa);
+            continue;
+        }
+        if (one.here()) return &one.kernels;
+        if (wanted && why) *why = std::string("INHOUSE_KERNELS_ISA asks for ") + wanted + ", which this processor has not";
+        if (wanted) return nullptr;
+    }
+    if (!why) return nullptr;
+    *why = wanted ? "INHOUSE_KERNELS_ISA is none of " + known : "there are no kernels for this processor's instruction sets";
     return nullptr;
 }
 
