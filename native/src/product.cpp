@@ -19,6 +19,7 @@ namespace {
 constexpr int64_t FEW_ROWS = 4;        // each thread quantises these by itself
 constexpr int64_t ROW_BLOCK = 96;      // a multiple of MOST_ROWS
 constexpr int64_t K_BLOCK = 2048;      // 96 x 2048 bytes of rows: a part of the L2
+constexpr int64_t SHARED_BYTES = 1 << 20;  // of weights: more is taken in groups, however few rows
 constexpr int64_t GROUP_BYTES = 256 * 1024;
 
 const char *row_at(const Tensor *t, int64_t i) {  // the i-th row of a tensor of any dimensions
@@ -84,12 +85,14 @@ void Packed::multiply(const Work &work, Tensor *op) const {
     auto *out = static_cast<float *>(op->data);
     const int64_t fits = std::max<int64_t>(1, GROUP_BYTES / static_cast<int64_t>(panel_size));
     const int64_t shares = (panels + work.nth * 8 - 1) / (work.nth * 8);
-    const int64_t group = few ? (panels + work.nth - 1) / work.nth : std::min(fits, shares), groups = (panels + group - 1) / group;
-    if (!few) {
+    // A matrix that is read within microseconds is not worth a second meeting of the threads.
+    const bool shared = !few || panels * static_cast<int64_t>(panel_size) > SHARED_BYTES;
+    const int64_t group = shared ? std::min(fits, shares) : (panels + work.nth - 1) / work.nth, groups = (panels + group - 1) / group;
+    if (shared) {
         if (work.ith == 0) engine_.threadpool_chunk_set(work.pool, work.nth);
         engine_.barrier(work.pool);
     }
-    for (int64_t g = work.ith; g < groups; g = few ? groups : engine_.threadpool_chunk_add(work.pool, 1)) {
+    for (int64_t g = work.ith; g < groups; g = shared ? engine_.threadpool_chunk_add(work.pool, 1) : groups) {
         const int64_t last = std::min(panels, (g + 1) * group);
         for (int64_t r = 0; r < rows; r += ROW_BLOCK) {
             const int64_t height = std::min(ROW_BLOCK, rows - r), step = height <= MOST_ROWS ? k : K_BLOCK;
