@@ -328,6 +328,17 @@ def test_without_them_a_worker_is_told_nothing() -> None:
         assert launch.build == "xllamacpp 1"
 
 
+def test_weights_that_are_packed_are_not_mapped_beside_that_unless_somebody_asks() -> None:
+    def mapped(found: Kernels, options: LoadOptions) -> bool:
+        recipe = LlamaCpp(Settings(), Availability("wheel", True, "1"), {}, found)
+        launch = recipe.launch(CARD, options, room=ROOM, address="/run/w.sock", secret="")
+        return bool(json.loads(launch.stdin)["mmap"])
+
+    assert mapped(Kernels(), LoadOptions())
+    assert not mapped(WITH, LoadOptions())
+    assert mapped(WITH, LoadOptions(use_mmap=True))
+
+
 def test_off_is_told_to_the_worker_as_well() -> None:
     """A library of ours that the user loads himself stays out, too."""
     assert made(Kernels(), settings=Settings(kernels="off")).env["INHOUSE_KERNELS"] == "off"
