@@ -116,7 +116,8 @@ def test_why_an_answer_stopped(client: anthropic.Anthropic) -> None:
     assert (stopped.stop_reason, stopped.stop_sequence) == ("stop_sequence", "three")
     assert "three" not in stopped.content[0].to_dict()["text"]
     assert client.messages.create(**ask, max_tokens=3).stop_reason == "max_tokens"
-    full = client.messages.create(**ask, max_tokens=50)
+    greeting: Any = [{"role": "user", "content": "Reply with one word: what is the capital of France?"}]
+    full = client.messages.create(**{**ask, "messages": greeting}, max_tokens=400)
     assert (full.stop_reason, full.stop_sequence) == ("end_turn", None)
 
 

@@ -16,6 +16,8 @@ from support.world import FRANCE, SHA256, SIZE, World, tree
 pytestmark = [pytest.mark.model, pytest.mark.timeout(120)]
 
 QUIET = ("--option", "temperature=0", "--option", "num_predict=12")
+MAPPED = (*QUIET, "--option", "use_mmap=true")
+"""The file itself is seen in the worker's memory."""
 COMMIT = "5" * 40
 
 
@@ -43,7 +45,7 @@ def leaves_alone(world: World, *tops: Path) -> None:
 def test_a_path_is_run_in_place(world: World, tmp_path: Path) -> None:
     path = world.link(tmp_path / "my models" / "smol.gguf")
     before = tree(tmp_path)
-    ran = world.cli("run", "./smol.gguf", *QUIET, stdin=FRANCE, cwd=path.parent)
+    ran = world.cli("run", "./smol.gguf", *MAPPED, stdin=FRANCE, cwd=path.parent)
     assert "Paris" in ran.out
     assert opened(world) == {str(path)}
     assert world.blobs == []
@@ -159,7 +161,7 @@ def test_a_model_of_another_program_is_listed_with_its_origin_and_run_in_place(
     listed = json.loads(world.cli("list", "--all", "--json").out)
     assert [(one["program"], one["name"], one["size"]) for one in listed] == [(program, text, SIZE)]
     assert program in world.cli("list", "--all").out.lower().replace(" ", "")
-    assert "Paris" in world.cli("run", text, *QUIET, stdin=FRANCE).out
+    assert "Paris" in world.cli("run", text, *MAPPED, stdin=FRANCE).out
     assert world.blobs == []
     if sys.platform.startswith("linux"):
         [mapped] = opened(world)
