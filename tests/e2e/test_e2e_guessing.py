@@ -56,7 +56,13 @@ def guesses(server: Server) -> dict[str, float]:
     return found
 
 
+def loaded_anew(server: Server) -> None:
+    """A request for log-probabilities loads the model without guesses, and so it stays until unloaded."""
+    assert server.ask("POST", "/api/generate", {"model": SMALL, "keep_alive": 0}).status == 200
+
+
 def test_answers_are_the_same_and_copies_are_guessed(guessing: Server, plain: Server) -> None:
+    loaded_anew(guessing)
     for prompt in PROMPTS:
         with_guesses = complete(guessing, prompt)["choices"][0]["text"]
         told = complete(plain, prompt, logprobs=2)["choices"][0]
@@ -99,7 +105,7 @@ def test_a_grammar_is_obeyed_and_the_same_seed_gives_the_same(guessing: Server) 
 
 
 def test_many_clients_at_once_never_overfill_a_batch(guessing: Server) -> None:
-    guessing.ask("POST", "/api/generate", {"model": SMALL, "keep_alive": 0})  # loaded anew, it guesses again
+    loaded_anew(guessing)
     before = guesses(guessing)["drafted"]
     with concurrent.futures.ThreadPoolExecutor(3) as pool:
         done = list(pool.map(lambda n: complete(guessing, f"# {n}\n{PROMPTS[0]}", max_tokens=40), range(3)))
