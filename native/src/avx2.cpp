@@ -76,23 +76,23 @@ inline __m256i code(const uint8_t *unit, int group, int half, int at) {
         const __m256i v = load(unit + (2 * group + half) * 64 + at);
         return SIGNED<F> ? _mm256_xor_si256(v, _mm256_set1_epi8(-128)) : v;
     }
+    const uint8_t *low = unit + F.high();
     __m256i v;
     if constexpr (F.bits >= 4) {
-        v = load(unit + (2 * (group / 2) + half) * 64 + at);
+        v = load(low + (2 * (group / 2) + half) * 64 + at);
         v = _mm256_and_si256(group % 2 ? _mm256_srli_epi16(v, 4) : v, _mm256_set1_epi8(15));
     } else {
-        v = _mm256_and_si256(_mm256_srli_epi16(load(unit + half * 64 + at), 2 * group), _mm256_set1_epi8(3));
+        v = _mm256_and_si256(_mm256_srli_epi16(load(low + half * 64 + at), 2 * group), _mm256_set1_epi8(3));
     }
     if constexpr (F.table) {
         __m128i table = load16(F.bf16 ? FP4 : IQ4);
         if constexpr (SIGNED<F>) table = _mm_xor_si128(table, _mm_set1_epi8(-128));
         v = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), v);
     }
-    const uint8_t *high = unit + F.low();
     if constexpr (F.bits == 5 || F.bits == 3)
-        v = _mm256_or_si256(v, expanded(high + (2 * group + half) * 8 + at / 8, F.bits == 5 ? 16 : 4));
+        v = _mm256_or_si256(v, expanded(unit + (2 * group + half) * 8 + at / 8, F.bits == 5 ? 16 : 4));
     if constexpr (F.bits == 6) {
-        __m256i h = load(high + half * 64 + at);
+        __m256i h = load(unit + half * 64 + at);
         h = group < 2 ? _mm256_slli_epi16(h, 4 - 2 * group) : _mm256_srli_epi16(h, 2 * group - 4);
         v = _mm256_or_si256(v, _mm256_and_si256(h, _mm256_set1_epi8(0x30)));
     }
@@ -168,7 +168,7 @@ inline void blocks_of_32(const uint8_t *record, int half, const int8_t *row, siz
     const int8_t *scales = row + rows.scales() + k / 8, *zeros = row + rows.zeros() + k / 8;
     const int8_t *sums_of = row + rows.sums() + k / 8;
     for (; k < to; k += 32, record += F.record(), scales += 4, zeros += 4, sums_of += 4) {
-        const uint8_t *at = record + F.codes() + 32 * half;
+        const uint8_t *at = record + F.at_scales() + 32 * half;
         const __m256 s[2] = {halves(at, F.bf16), halves(at + 16, F.bf16)};
         products<F, R>(record, half, row + k, stride, zeros, [&](int r, int w, __m256 sum) {
             total[r][w] = _mm256_fmadd_ps(sum, _mm256_mul_ps(s[w], number(scales + r * stride)), total[r][w]);
@@ -193,14 +193,14 @@ inline void block_of_256(const uint8_t *record, int half, const int8_t *row, siz
                          Totals<R> &kept) {
     constexpr int SUBS = SUPER / F.sub;
     const int8_t *zeros = row + rows.zeros() + k / F.sub * 4, *sums_of = row + rows.sums() + k / F.sub * 2;
-    const uint8_t *scales = record + F.codes() + 16 * half, *mins = record + F.codes() + F.scales() + 32 * half;
-    const uint8_t *factors = record + F.codes() + F.scales() + F.minima() + 32 * half;
+    const uint8_t *scales = record + F.at_scales() + 16 * half, *mins = record + F.at_scales() + F.scales() + 32 * half;
+    const uint8_t *factors = record + F.at_scales() + F.scales() + F.minima() + 32 * half;
     __m256 inner[R][2];
     UNROLL for (int r = 0; r < R; r++) inner[r][0] = inner[r][1] = _mm256_setzero_ps();
 #pragma GCC unroll 1
     for (int s = 0; s < SUBS; s++) {
         const __m256 scale[2] = {bytes(scales + s * PANEL), bytes(scales + s * PANEL + 8)};
-        products<F, R>(record + s * (F.sub / UNIT) * F.unit(), half, row + k + s * F.sub, stride, zeros + 4 * s,
+        products<F, R>(record + F.at_codes() + s * (F.sub / UNIT) * F.unit(), half, row + k + s * F.sub, stride, zeros + 4 * s,
                        [&](int r, int w, __m256 sum) { inner[r][w] = _mm256_fmadd_ps(sum, scale[w], inner[r][w]); });
     }
     UNROLL for (int w = 0; w < 2; w++) {
@@ -245,6 +245,8 @@ void tile(const uint8_t *panel, const int8_t *row, size_t stride, const RowForm 
     alignas(64) Totals<R> kept{};
     for (int64_t k = from; k < to; k += SUPER) {
         const uint8_t *record = panel + F.panel(k);
+        // In the order of memory, see avx512.cpp.
+        for (int i = 0; i < F.at_codes(); i += 64) _mm_prefetch(reinterpret_cast<const char *>(record + i), _MM_HINT_T0);
         for (int half = 0; half < 2; half++) {
             if constexpr (F.super) {
                 block_of_256<F, R>(record, half, row, stride, rows, k, kept);

@@ -6,14 +6,15 @@
 //   unit, 4 bits (256 bytes)   pair 0: [columns 0..15] [columns 16..31]   pair 1: the same
 //                              64 bytes each: column c has bytes 4c..4c+3; a byte's low nibble belongs to
 //                              k = 8 pair + 0..3, the high one to k = 8 pair + 4..7
-//   + 1 bit  (64 bytes)        8 masks of 64 bits: [group of 4 k][half], bit 4c+i is the fifth bit
-//   + 2 bits (128 bytes)       2 vectors [half]; of each byte two bits per group of 4 k, lowest first
+//   1 bit more (64 bytes)      before these; 8 masks of 64 bits: [group of 4 k][half], bit 4c+i is the fifth bit
+//   2 bits more (128 bytes)    before these; 2 vectors [half], of each byte two bits per group of 4 k
 //   unit, 8 bits (512 bytes)   [group of 4 k][half], 64 bytes each
-//   unit, 2 bits (128 bytes)   like the two high bits; + 1 bit as above
+//   unit, 2 bits (128 bytes)   like the two high bits; 1 bit more as above
 //
 // A type of 32-blocks has, for every 32 k-values: 2 units, 32 scales (half), [32 mins (half)].
-// A type of 256-blocks has, for every 256: 16 units, int8 scales [sub-block][32 columns],
-// [uint8 mins: pairs of sub-blocks side by side, [pair][column][2]], 32 factors (half), [32 factors of mins].
+// A type of 256-blocks has, for every 256: int8 scales [sub-block][32 columns], [uint8 mins: pairs of
+// sub-blocks side by side, [pair][column][2]], 32 factors (half), [32 factors of mins], 16 units. All are read
+// in the order in which they lie: a scale four kilobytes ahead of its codes would wait for memory each time.
 //
 // A weight is scale * (code - zero) [+ min]; codes are unsigned, as vpdpbusd wants them. So everything has
 // the size that it has in the file (Q4_K and Q5_K: 2.8 % and 2.3 % more, their scales are spread to bytes).
@@ -45,6 +46,8 @@ struct Form {
     constexpr int minima() const { return mins ? scales() : 0; }
     constexpr int factors() const { return super ? (mins ? 4 : 2) * PANEL : 0; }
     constexpr int record() const { return codes() + scales() + minima() + factors(); }
+    constexpr int at_codes() const { return super ? scales() + minima() + factors() : 0; }
+    constexpr int at_scales() const { return super ? 0 : codes(); }
     constexpr size_t panel(int64_t k) const { return static_cast<size_t>(k / block()) * record(); }
 };
 

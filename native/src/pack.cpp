@@ -156,28 +156,28 @@ void put(const Form &f, const uint8_t *code, int column, uint8_t *unit) {
     constexpr uint32_t ONE = 0x01010101;
     const int half = column / 16, lane = column % 16;
     const auto word = [](uint8_t *at) { return reinterpret_cast<uint32_t *>(at); };
-    uint8_t *high = unit + f.low();
+    uint8_t *low = unit + f.high();
     for (int group = 0; group < 4; group++) {
         uint32_t four;
         std::memcpy(&four, code + 4 * group, 4);
         if (f.bits == 8) {
             word(unit + (2 * group + half) * 64)[lane] = four;
         } else if (f.bits >= 4) {
-            word(unit + (2 * (group / 2) + half) * 64)[lane] |= (four & 15 * ONE) << (4 * (group % 2));
+            word(low + (2 * (group / 2) + half) * 64)[lane] |= (four & 15 * ONE) << (4 * (group % 2));
         } else {
-            word(unit + half * 64)[lane] |= (four & 3 * ONE) << (2 * group);
+            word(low + half * 64)[lane] |= (four & 3 * ONE) << (2 * group);
         }
         if (f.bits == 5 || f.bits == 3) {
             const uint32_t one = four >> (f.bits - 1) & ONE, bits = (one | one >> 7 | one >> 14 | one >> 21) & 15;
-            high[(2 * group + half) * 8 + lane / 2] |= static_cast<uint8_t>(bits << (4 * (lane % 2)));
+            unit[(2 * group + half) * 8 + lane / 2] |= static_cast<uint8_t>(bits << (4 * (lane % 2)));
         }
-        if (f.bits == 6) word(high + half * 64)[lane] |= (four >> 4 & 3 * ONE) << (2 * group);
+        if (f.bits == 6) word(unit + half * 64)[lane] |= (four >> 4 & 3 * ONE) << (2 * group);
     }
 }
 
 void put_block(const Form &f, const Unpacked &from, int column, uint8_t *record) {
-    for (int u = 0; u < f.block() / UNIT; u++) put(f, from.codes + u * UNIT, column, record + u * f.unit());
-    uint8_t *at = record + f.codes();
+    for (int u = 0; u < f.block() / UNIT; u++) put(f, from.codes + u * UNIT, column, record + f.at_codes() + u * f.unit());
+    uint8_t *at = record + f.at_scales();
     if (!f.super) {
         std::memcpy(at + 2 * column, &from.scale, 2);
         if (f.mins) std::memcpy(at + f.scales() + 2 * column, &from.min, 2);
