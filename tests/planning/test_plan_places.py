@@ -7,6 +7,7 @@ import dataclasses
 from inhouse.core.models import Card, Footprint, ModelName
 from inhouse.machine import Bandwidth, Gpu, Machine, fingerprint
 from inhouse.machine.budget import budget
+from inhouse.machine.footprint import Load
 from inhouse.planning import Range, Rate
 from inhouse.planning.found import Found
 from inhouse.planning.places import Place, elsewhere, here
@@ -48,6 +49,26 @@ def test_predictions_are_kept_by_machine_build_model_and_quantisation() -> None:
     where = on().where(Found(card, (), "stored"))
     assert (where.machine, where.build) == (fingerprint(MACHINE), "b1")
     assert (where.digest, where.quantization) == ("d", "Q8_0")
+
+
+def test_speeds_are_kept_apart_by_the_type_of_the_cache() -> None:
+    found = Found(Card(ModelName.parse("m"), "d", "/m", "w", 1, Footprint(1, 1)), (), "stored")
+    plain = on().rates(found, Load(2048, 1))
+    assert plain == on().where(found)
+    quantised = on().rates(found, Load(2048, 1, k_type="q8_0", v_type="q8_0"))
+    assert quantised.build != plain.build
+    assert quantised.digest == plain.digest
+
+
+def test_what_is_usual_knows_of_our_kernels() -> None:
+    able = dataclasses.replace(
+        MACHINE, bandwidth=Bandwidth(read=40 * GIB), features=frozenset({"avx2", "avx512_vnni"})
+    )
+    stock = dataclasses.replace(on(), machine=able, portable=True).host(None, None)
+    ours = dataclasses.replace(on(), machine=able, portable=True, build="b1 + kernels 1").host(None, None)
+    assert stock.prefill
+    assert ours.prefill
+    assert ours.prefill.values.middle > 1.5 * stock.prefill.values.middle
 
 
 def test_what_was_learnt_goes_before_what_is_usual() -> None:

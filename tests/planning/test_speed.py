@@ -7,7 +7,7 @@ import pytest
 from inhouse.machine.footprint import Load
 from inhouse.machine.shape import Layer, Shape
 from inhouse.planning import speed
-from inhouse.planning.speed import Range, Rate, Work, decode_bytes, fold, predict, prior
+from inhouse.planning.speed import Range, Rate, Work, decode_bytes, fold, predict, prior, with_quantised_cache
 
 SHAPE = Shape(
     "llama",
@@ -104,6 +104,23 @@ def test_without_measurements_the_range_is_wide_and_within_the_bandwidth():
     assert decode.values.high < 40e9
     assert decode.values.high / decode.values.low > 3
     assert prior(40e9, 16)[1].values.low == 2 * prefill.values.low
+
+
+@pytest.mark.parametrize("features", [{"avx2"}, {"avx2", "avx_vnni"}, {"avx2", "avx512f", "avx512_vnni"}])
+def test_our_kernels_and_wider_instructions_are_expected_to_be_faster(features: set[str]) -> None:
+    plain, sets = prior(40e9, 8)[1].values, frozenset(features)
+    stock, ours = (prior(40e9, 8, sets, kernels=kernels) for kernels in (False, True))
+    assert plain.middle < stock[1].values.middle < ours[1].values.middle
+    assert stock[0].values.middle < ours[0].values.middle <= 40e9
+    assert prior(40e9, 8, frozenset({"avx2"}))[1].values.middle <= stock[1].values.middle
+
+
+def test_a_quantised_cache_is_expected_to_slow_prompts_until_it_was_measured() -> None:
+    learnt = Rate(Range(90.0, 110.0), "this model", 5)
+    expected = with_quantised_cache(learnt)
+    assert expected.values.low < 50 < expected.values.high <= 110
+    assert (expected.basis, expected.count) == ("this machine", 5)
+    assert with_quantised_cache(Rate(Range(1.0, 2.0), "nothing")).basis == "nothing"
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from ..planning.found import Found, requantised
 from ..planning.places import Place, elsewhere, here
 from ..planning.quants import bars_of, compared, parts_of, smaller
 from ..planning.scoring import Came, predictions, reckoning
+from ..planning.speed import with_quantised_cache
 from ..planning.view import reckoned, shown
 from ..store import Store
 from .subjects import Subjects
@@ -75,7 +76,7 @@ class Planning:
         if order.exact:
             answer["exact"] = self._exact(found, place, load, order)
         if order.quants:
-            answer["quants"] = compared(found, self.host(found, place), load, order.prompt)
+            answer["quants"] = compared(found, self.host(found, place, load), load, order.prompt)
         if order.picture:
             answer["picture"] = drawn(str(found.card.name), answer)
         if not order.quant and not order.kv_type:  # else it is not how the model will be loaded
@@ -156,20 +157,25 @@ class Planning:
 
     # -- the plan -------------------------------------------------------------------------------
 
-    def host(self, found: Found, place: Place) -> Host:
+    def host(self, found: Found, place: Place, load: Load) -> Host:
         """The place with the rates that were learnt there, or else are usual."""
-        where = place.where(found)
-        return place.host(self.history.rate("decode", where), self.history.rate("prefill", where))
+        where, plain = place.rates(found, load), place.where(found)
+        decode, prefill = (self.history.rate(what, where) for what in ("decode", "prefill"))
+        if where != plain:
+            usual = place.host(*(self.history.rate(what, plain) for what in ("decode", "prefill")))
+            decode = decode or usual.decode
+            prefill = prefill or (usual.prefill and with_quantised_cache(usual.prefill))
+        return place.host(decode, prefill)
 
     def planned(self, found: Found, place: Place, load: Load, prompt: int) -> Planned:
         """The plan of a load with what was learnt so far."""
-        host = self.host(found, place)
+        host = self.host(found, place, load)
         return make(found.subject, host, load, prompt=prompt, smaller=smaller(found, host, load))
 
     def _keep(self, found: Found, place: Place, planned: Planned, prompt: int) -> None:
         """Write the prediction down, to be held against what comes of it here."""
         for what, expected in predictions(found, place, planned).items():
-            self.history.expect(place.where(found), what, prompt, expected)
+            self.history.expect(place.rates(found, planned.load), what, prompt, expected)
 
     def came(self, where: Where, came: Came) -> None:
         """Keep what came of a prediction."""

@@ -115,8 +115,8 @@ class Scoring:
 
     def _speed(self, one: Heard, card: Card, launch: tuple[str, int, int]) -> None:
         found, place, load = self._at(card, launch)
-        for came in scoring.speeds(one, found, load, self._planning.host(found, place)):
-            self._planning.came(place.where(found), came)
+        for came in scoring.speeds(one, found, load, self._planning.host(found, place, load)):
+            self._planning.came(place.rates(found, load), came)
 
 
 __all__ = ["Scoring", "heard"]

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+LABEL: Final = " + kernels "
+"""What stands between a build's version and that of our kernels, where it computes with them."""
 LARGEST: Final = 2**16
 """Bytes of a report that is read."""
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ..core.kernels import Report
+from ..core.kernels import LABEL, Report
 
 PACKAGE: Final = "inhouse_kernels"
 BACKEND_PATH: Final = "GGML_BACKEND_PATH"
@@ -45,7 +45,7 @@ class Kernels:
     @property
     def label(self) -> str:
         """What is added to the build's version: with kernels it is another build in all respects."""
-        return f" + kernels {self.report.version}" if self.on else ""
+        return f"{LABEL}{self.report.version}" if self.on else ""
 
     def facts(self) -> dict[str, Any]:
         """All of it as JSON values, for people."""

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from ..core.kernels import LABEL
 from ..machine import Gpu, Machine, fingerprint
 from ..machine.budget import budget
+from ..machine.footprint import Load
 from .found import Found
 from .history import Where
 from .plan import Host
 from .speed import GPU_DECODE_PRIOR, GPU_PREFILL_PRIOR, Range, Rate, gpu_bandwidth, prior
 
+PLAIN: Final = frozenset(("f16", "bf16", "f32"))
+"""Types of a cache that attention reads as it lies."""
 _GPU_BUILDS: Final = ("cuda", "rocm", "sycl", "vulkan", "metal")
 
 
@@ -41,12 +45,21 @@ class Place:
         card = found.card
         return Where(fingerprint(self.machine), self.build, card.digest, card.quantization)
 
+    def rates(self, found: Found, load: Load) -> Where:
+        """What its speed is kept under: with a quantised cache it is another."""
+        where = self.where(found)
+        if {load.k_type, load.v_type} <= PLAIN:
+            return where
+        return replace(where, build=f"{self.build}, cache {load.k_type}/{load.v_type}")
+
     def host(self, decode: Rate | None, prefill: Rate | None) -> Host:
         """The place with the rates that were learnt, or else those that are usual."""
         cores, bandwidth = self.machine.physical_cores, self.machine.bandwidth.read
         cards = None if decode and prefill else _gpu_rates(self.gpus)
         if bandwidth:
-            usual = prior(bandwidth, cores)
+            kernels = LABEL in self.build and "avx2" in self.machine.features
+            used = frozenset(self.machine.features) if kernels else self.features
+            usual = prior(bandwidth, cores, used, kernels=kernels)
             decode, prefill = decode or usual[0], prefill or usual[1]
         return Host(self.free, cores, decode, prefill, self.gpus, cards)
 

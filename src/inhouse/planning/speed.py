@@ -19,8 +19,22 @@ Basis = Literal["this model", "this quantisation", "this machine", "nothing"]
 
 DECODE_PRIOR: Final = (0.25, 0.85)
 """Share of the bandwidth that decoding reached on processors of all kinds, small models least."""
+KERNELS_DECODE_PRIOR: Final = (0.5, 1.0)
+"""The same with our own kernels, which read weights in the order in which they lie."""
+PREFILL_PRIORS: Final = (
+    ("avx512_vnni", (40e9, 170e9), (90e9, 330e9)),
+    ("avx_vnni", (30e9, 150e9), (60e9, 250e9)),
+    ("avx2", (20e9, 120e9), (40e9, 200e9)),
+    ("i8mm", (20e9, 150e9), (20e9, 150e9)),
+    ("asimddp", (15e9, 80e9), (15e9, 80e9)),
+)
+"""Operations a second and core on quantised weights, the engine's own and with our kernels, by the best
+instruction set; bench/kernels.py prints them."""
 PREFILL_PRIOR: Final = (8e9, 60e9)
-"""Operations a second and core on quantised weights, from AVX2 without to with dot products of bytes."""
+"""Without any of these sets."""
+CACHE_COSTS: Final = 0.4
+"""Share of the speed on prompts that is left, at least, where the cache is quantised: attention reads it by
+rows then (0.57 with q8_0 and a 0.5B)."""
 GPU_DECODE_PRIOR: Final = (0.35, 0.8)
 GPU_PREFILL_PRIOR: Final = (12.0, 150.0)
 """Operations for each byte of bandwidth: what the makers of cards sell together, from integrated to large."""
@@ -169,10 +183,22 @@ def blended(first: Rate, second: Rate, share: float) -> Rate:
     return Rate(values, max(first.basis, second.basis, key=_ORDER.index))
 
 
-def prior(bandwidth: float, cores: int) -> tuple[Rate, Rate]:
-    """(decode, prefill) rates of a machine on which nothing was measured yet."""
-    decode = Range(bandwidth * DECODE_PRIOR[0], bandwidth * DECODE_PRIOR[1])
-    return Rate(decode, "nothing"), Rate(Range(PREFILL_PRIOR[0] * cores, PREFILL_PRIOR[1] * cores), "nothing")
+def prior(
+    bandwidth: float, cores: int, features: frozenset[str] = frozenset(), *, kernels: bool = False
+) -> tuple[Rate, Rate]:
+    """(decode, prefill) rates of a machine on which nothing was measured yet; ``features`` are the
+    instruction sets that are used, ``kernels`` whether our own take part."""
+    share = KERNELS_DECODE_PRIOR if kernels else DECODE_PRIOR
+    fits = (rates[kernels] for name, *rates in PREFILL_PRIORS if name in features)
+    low, high = next(fits, PREFILL_PRIOR)
+    decode = Range(bandwidth * share[0], bandwidth * share[1])
+    return Rate(decode, "nothing"), Rate(Range(low * cores, high * cores), "nothing")
+
+
+def with_quantised_cache(prefill: Rate) -> Rate:
+    """What a rate on prompts that was learnt with a plain cache says of a quantised one."""
+    basis: Basis = prefill.basis if prefill.basis == "nothing" else "this machine"
+    return Rate(Range(prefill.values.low * CACHE_COSTS, prefill.values.high), basis, prefill.count)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,4 +256,5 @@ __all__ = [
     "predict",
     "prior",
     "prompt_operations",
+    "with_quantised_cache",
 ]

@@ -73,6 +73,9 @@ class Test:
             with contextlib.suppress(OSError):
                 os.sched_setaffinity(0, {cpu})
         memory = mmap.mmap(-1, self._size)
+        if hasattr(mmap, "MADV_HUGEPAGE"):  # as the weights are kept
+            with contextlib.suppress(OSError):
+                memory.madvise(mmap.MADV_HUGEPAGE)
         start = ctypes.addressof(ctypes.c_char.from_buffer(memory))
         size = self._fill(start)
         self.filled.append(size)
