@@ -91,6 +91,7 @@ struct Engine {
     Tensor *(*new_tensor_3d)(void *context, int type, int64_t, int64_t, int64_t);
     Tensor *(*mul_mat)(void *context, Tensor *, Tensor *);
     Tensor *(*mul_mat_id)(void *context, Tensor *, Tensor *, Tensor *);
+    Tensor *(*get_rows)(void *context, Tensor *, Tensor *);
     Tensor *(*set_name)(Tensor *, const char *);
     size_t (*nbytes)(const Tensor *);
     size_t (*row_size)(int type, int64_t);

@@ -113,6 +113,9 @@ const Kind *kinds(int &count);
 // Fills panels [first, last) of a matrix of `columns` x k from its file form.
 void pack(const Kind &kind, const uint8_t *file, int64_t columns, int64_t k, uint8_t *to, int64_t first, int64_t last);
 
+// One column of a panel as k numbers, what pack() was given.
+void unpack(const Form &form, const uint8_t *panel, int64_t k, int column, float *to);
+
 // The kernels of an instruction set: tiles[rows - 1] of a type; nullptr where there are none.
 struct Kernels {
     const char *isa;

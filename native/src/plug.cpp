@@ -86,6 +86,7 @@ class Ours final : public Extra {
   public:
     bool supports_op(void *, const Tensor *op) override {
         const Tensor *weights = op->src[0], *x = op->src[1];
+        if (op->op == OP_GET_ROWS) return is_tokens(weights) && x->type == I32 && op->type == F32;
         if ((op->op != OP_MUL_MAT && op->op != OP_MUL_MAT_ID) || !is_ours(weights) || !packed_for(weights)) return false;
         if (op->op == OP_MUL_MAT ? weights->ne[2] * weights->ne[3] != 1 : weights->ne[3] != 1) return false;
         if (op->type != F32 || x->type != F32 || x->nb[0] != sizeof(float) || weights->view_src) return false;
@@ -93,11 +94,15 @@ class Ours final : public Extra {
     }
 
     Traits *get_tensor_traits(const Tensor *op) override {
-        if (op->op != OP_MUL_MAT && op->op != OP_MUL_MAT_ID) return nullptr;
+        if (op->op != OP_MUL_MAT && op->op != OP_MUL_MAT_ID && op->op != OP_GET_ROWS) return nullptr;
         return is_ours(op->src[0]) ? static_cast<Packed *>(op->src[0]->extra) : nullptr;
     }
 
   private:
+    // The table of tokens is the output matrix of many models; other tables are large, and seldom looked into.
+    static bool is_tokens(const Tensor *weights) {
+        return is_ours(weights) && packed_for(weights) && !weights->view_src && std::strcmp(weights->name, "token_embd.weight") == 0;
+    }
     static bool is_ours(const Tensor *weights) {
         return weights && weights->buffer && ENGINE.backend_buffer_get_type(weights->buffer) == &TYPE;
     }
@@ -171,6 +176,26 @@ struct Trial {
         for (size_t i = row * COLUMNS; i < file.size(); i++) file[i] = file[i - row * (COLUMNS - 1)];  // each expert's rows turned by one
     }
 
+    std::vector<float> rows_of(const Kind &kind, BufferType *type) const {
+        void *kept = ENGINE.init({8 * ENGINE.tensor_overhead(), nullptr, true});
+        void *context = ENGINE.init({(size_t{1} << 20) + ENGINE.graph_overhead(), nullptr, false});
+        Tensor *weights = ENGINE.new_tensor_2d(kept, kind.type, K, COLUMNS);
+        Buffer *buffer = ENGINE.backend_alloc_ctx_tensors_from_buft(kept, type);
+        ENGINE.backend_tensor_set(weights, file.data(), 0, ENGINE.nbytes(weights));
+        Tensor *chosen = ENGINE.new_tensor_2d(context, I32, COLUMNS, 1);
+        for (int i = 0; i < COLUMNS; i++) static_cast<int32_t *>(chosen->data)[i] = (i * 7 + 3) % COLUMNS;
+        Tensor *result = ENGINE.get_rows(context, weights, chosen);
+        const auto *values = static_cast<const float *>(result->data);
+        void *graph = ENGINE.new_graph(context);
+        ENGINE.build_forward_expand(graph, result);
+        ENGINE.graph_compute_with_ctx(context, graph, 2);
+        std::vector<float> found(values, values + K * COLUMNS);
+        ENGINE.free(context);
+        ENGINE.backend_buffer_free(buffer);
+        ENGINE.free(kept);
+        return found;
+    }
+
     std::vector<float> product(const Kind &kind, BufferType *type, bool experts, int64_t count) const {
         void *kept = ENGINE.init({8 * ENGINE.tensor_overhead(), nullptr, true});
         void *context = ENGINE.init({(size_t{4} << 20) + ENGINE.graph_overhead(), nullptr, false});
@@ -228,8 +253,9 @@ std::string Plug::prepare() {
     Tensor *a = ENGINE.new_tensor_3d(context, F32, 32, 2, 2), *b = ENGINE.new_tensor_3d(context, F32, 32, 1, 1);
     OP_MUL_MAT = ENGINE.mul_mat(context, ENGINE.new_tensor_2d(context, F32, 32, 2), ENGINE.new_tensor_2d(context, F32, 32, 2))->op;
     OP_MUL_MAT_ID = ENGINE.mul_mat_id(context, a, b, ENGINE.new_tensor_2d(context, I32, 1, 1))->op;
+    OP_GET_ROWS = ENGINE.get_rows(context, ENGINE.new_tensor_2d(context, F32, 32, 2), ENGINE.new_tensor_2d(context, I32, 1, 1))->op;
     ENGINE.free(context);
-    return OP_MUL_MAT == OP_MUL_MAT_ID ? "the engine's operations cannot be told apart" : "";
+    return OP_MUL_MAT == OP_MUL_MAT_ID || OP_GET_ROWS == OP_MUL_MAT || OP_GET_ROWS == OP_MUL_MAT_ID ? "the engine's operations cannot be told apart" : "";
 }
 
 std::string Plug::test(const Kind &kind) {
@@ -240,6 +266,9 @@ std::string Plug::test(const Kind &kind) {
     std::transform(own.begin(), own.end(), own.begin(), ::tolower);
     if (known != own) return "the engine knows this type as '" + known + "'";
     const Trial trial(kind);
+    const auto file = trial.rows_of(kind, ENGINE.backend_cpu_buffer_type()), packed = trial.rows_of(kind, &TYPE);
+    for (size_t i = 0; i < file.size(); i++)
+        if (!(std::abs(file[i] - packed[i]) <= 1e-6 * std::abs(file[i]) + 1e-6)) return "its rows differ from the engine's";
     for (const int64_t count : {int64_t{1}, int64_t{3}, Trial::MOST}) {
         for (const bool experts : {false, true}) {
             const auto theirs = trial.product(kind, ENGINE.backend_cpu_buffer_type(), experts, count);

@@ -14,7 +14,7 @@ std::string find_engine(void *handle, Engine &engine) {
 #define WANT(name) {"ggml_" #name, reinterpret_cast<void **>(&engine.name)}
     const Wanted all[] = {
         WANT(init), WANT(free), WANT(tensor_overhead), WANT(graph_overhead), WANT(new_tensor_2d), WANT(new_tensor_3d),
-        WANT(mul_mat), WANT(mul_mat_id), WANT(set_name), WANT(nbytes), WANT(row_size), WANT(type_name), WANT(new_graph),
+        WANT(mul_mat), WANT(mul_mat_id), WANT(get_rows), WANT(set_name), WANT(nbytes), WANT(row_size), WANT(type_name), WANT(new_graph),
         WANT(build_forward_expand), WANT(graph_compute_with_ctx), WANT(quantize_chunk), WANT(barrier),
         WANT(threadpool_chunk_set), WANT(threadpool_chunk_add), WANT(backend_cpu_buffer_type), WANT(backend_buft_name),
         WANT(backend_buft_alloc_buffer), WANT(backend_buft_get_alignment), WANT(backend_buft_get_max_size),

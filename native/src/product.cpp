@@ -12,7 +12,7 @@
 
 namespace inhouse {
 
-int OP_MUL_MAT = -1, OP_MUL_MAT_ID = -1;
+int OP_MUL_MAT = -1, OP_MUL_MAT_ID = -1, OP_GET_ROWS = -1;
 
 namespace {
 
@@ -38,6 +38,7 @@ size_t Packed::size_of(const Tensor *weights) const {
 }
 
 bool Packed::work_size(int threads, const Tensor *op, size_t &size) {
+    if (op->op == OP_GET_ROWS) return true;
     const RowForm form(kind_.form, op->src[0]->ne[0]);
     if (op->op == OP_MUL_MAT) {
         const int64_t rows = rows_of(op->src[1]);
@@ -54,6 +55,8 @@ bool Packed::compute_forward(Work *work, Tensor *op) {
         multiply(*work, op);
     } else if (op->op == OP_MUL_MAT_ID) {
         multiply_by_expert(*work, op);
+    } else if (op->op == OP_GET_ROWS) {
+        look_up(*work, op);
     } else {
         return false;
     }

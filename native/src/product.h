@@ -1,4 +1,4 @@
-// The engine's products with packed weights: MUL_MAT and MUL_MAT_ID.
+// The engine's operations with packed weights: MUL_MAT, MUL_MAT_ID and GET_ROWS.
 #pragma once
 
 #include "engine.h"
@@ -20,6 +20,7 @@ class Packed final : public Traits {
   private:
     void multiply(const Work &work, Tensor *op) const;
     void multiply_by_expert(const Work &work, Tensor *op) const;
+    void look_up(const Work &work, Tensor *op) const;
     void span(const uint8_t *panel, const int8_t *rows, size_t stride, const RowForm &form, int64_t count, float *out,
               size_t out_stride, int columns, int64_t from, int64_t to) const;
 
@@ -31,6 +32,6 @@ class Packed final : public Traits {
 
 int64_t panels_of(int64_t columns);
 // Which operations these are in the running engine; set once at attach.
-extern int OP_MUL_MAT, OP_MUL_MAT_ID;
+extern int OP_MUL_MAT, OP_MUL_MAT_ID, OP_GET_ROWS;
 
 }  // namespace inhouse
