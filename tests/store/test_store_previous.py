@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,9 @@ def test_an_empty_store_takes_nothing(store):
     disk = store.disk()
     assert (disk.models, disk.blobs, disk.previous, disk.unused, disk.partial) == ((), 0, 0, 0, 0)
     assert not store.layout.models.exists()
+
+
+def test_the_disk_has_room_before_anything_is_stored(tmp_path: Path):
+    store = Store(tmp_path / "not" / "there")
+    assert 0 < store.disk().free <= shutil.disk_usage(tmp_path).total
+    assert not (tmp_path / "not").exists()

@@ -272,9 +272,10 @@ class Layout:
             )
 
     def free(self) -> int:
-        """Free bytes on the disk of the models."""
+        """Free bytes on the disk of the models, also before their folder is made."""
         with guarded("measuring free space"):
-            return shutil.disk_usage(self.models).free
+            there = next((one for one in (self.models, *self.models.parents) if one.exists()), self.models)
+            return shutil.disk_usage(there).free
 
     def sweep(self) -> None:
         """Remove what killed processes left: temp files, and pulls that nobody resumed for two weeks.

@@ -215,7 +215,7 @@ class Upkeep:
             previous=sum(size for digest, size in blobs.items() if digest in used - current),
             unused=sum(size for digest, size in blobs.items() if digest not in used),
             partial=tree_size(self._layout.partial),
-            free=self._layout.free() if self._layout.models.is_dir() else 0,
+            free=self._layout.free(),
         )
 
     def _blobs(self) -> dict[str, int]:
