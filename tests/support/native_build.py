@@ -36,7 +36,7 @@ def key() -> str:
     """Names the state of the sources and of the compiler."""
     digest = hashlib.sha256(os.environ.get("CXX", "").encode())
     for path in sorted(NATIVE.rglob("*")):
-        if path.suffix in (".h", ".cpp", ".txt"):
+        if path.suffix in (".h", ".cpp", ".map", ".txt"):
             digest.update(f"{path.relative_to(NATIVE)}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
