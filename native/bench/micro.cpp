@@ -3,8 +3,9 @@
 // For each type and number of rows a product of 1536 columns and K = 3072 is repeated, the best of several
 // tries counts. GOPS counts a multiplication and an addition of each weight with each row; the share is of a
 // peak that is measured first, with nothing but independent vpdpbusd on registers (or the AVX2 instructions
-// that stand for it). For one row, which memory limits, also how fast weights were read. Between tries of one
-// row the caches are filled with something else, as they are when a model is decoded.
+// that stand for it; for F16 vfmadd231ps, for BF16 vdpbf16ps where it is used). For one row, which memory
+// limits, also how fast weights were read. Between tries of one row the caches are filled with something else,
+// as they are when a model is decoded.
 #include "../src/form.h"
 
 #include <immintrin.h>
@@ -59,6 +60,28 @@ __attribute__((target("avx2"))) void avx2() {
 #undef ONE
 }
 
+// 16 products of floats, 8 with AVX2, 32 of BF16.
+__attribute__((target("avx512f"))) void fma512() {
+    for (int i = 0; i < TIMES; i++)
+#define ONE(n) "vfmadd231ps %%zmm12, %%zmm12, %%zmm" n "\n\t"
+        asm volatile(TWELVE(ONE)::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
+#undef ONE
+}
+
+__attribute__((target("avx2,fma"))) void fma256() {
+    for (int i = 0; i < TIMES; i++)
+#define ONE(n) "vfmadd231ps %%ymm12, %%ymm12, %%ymm" n "\n\t"
+        asm volatile(TWELVE(ONE)::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
+#undef ONE
+}
+
+__attribute__((target("avx512f,avx512bf16"))) void dpbf16() {
+    for (int i = 0; i < TIMES; i++)
+#define ONE(n) "vdpbf16ps %%zmm12, %%zmm12, %%zmm" n "\n\t"
+        asm volatile(TWELVE(ONE)::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
+#undef ONE
+}
+
 double peak(void (*part)(), int products) { return 2.0 * products * CHAINS * TIMES / best_of(200, part) / 1e9; }
 
 // Random codes, but factors that are numbers: where the 16-bit ones of each type stand in its block.
@@ -87,7 +110,7 @@ std::vector<uint8_t> random_file(const Kind &kind, std::mt19937 &dice) {
 class Bench {
   public:
     Bench(const Kernels &kernels, const Kind &kind, std::mt19937 &dice)
-        : kernels_(kernels), kind_(kind), form_(kind.form, K), packed_(static_cast<size_t>(COLUMNS / PANEL) * kind.form.panel(K)),
+        : kernels_(kernels), kind_(kind), form_(kernels.rows(kind.form, K)), packed_(static_cast<size_t>(COLUMNS / PANEL) * kind.form.panel(K)),
           rows_(static_cast<size_t>(MOST) * form_.size()), out_(static_cast<size_t>(MOST * COLUMNS)) {
         const std::vector<uint8_t> file = random_file(kind, dice);
         packing_ = best_of(2, [&] { pack(kind, file.data(), COLUMNS, K, packed_.data(), 0, COLUMNS / PANEL); });
@@ -151,7 +174,10 @@ int main(int count, char **names) {
     }
     const bool has_vnni = std::strstr(kernels->isa, "avx512") != nullptr;
     const double most = has_vnni ? peak(vnni, 64) : peak(avx2, 32);
-    std::printf("%s, peak of %s on one thread: %.0f GOPS\n", kernels->isa, has_vnni ? "vpdpbusd" : "vpmaddubsw + vpaddw", most);
+    const double floats = has_vnni ? peak(fma512, 16) : peak(fma256, 8), pairs = kernels->dpbf16 ? peak(dpbf16, 32) : floats;
+    std::printf("%s, peak of %s on one thread: %.0f GOPS, of vfmadd231ps %.0f", kernels->isa, has_vnni ? "vpdpbusd" : "vpmaddubsw + vpaddw", most, floats);
+    if (kernels->dpbf16) std::printf(", of vdpbf16ps %.0f", pairs);
+    std::puts("");
     std::printf("%lld columns, K %lld; GOPS and share of the peak by rows\n\n", static_cast<long long>(COLUMNS), static_cast<long long>(K));
     const std::vector<int64_t> heights = {1, 2, 4, 6, 8, 16, MOST};
     std::printf("type    1 row, GB/s");
@@ -163,11 +189,12 @@ int main(int count, char **names) {
     const Kind *all = kinds(kinds_count);
     for (int i = 0; i < kinds_count; i++) {
         if (!wanted(all[i], count, names) || !kernels->tiles(all[i].type)) continue;
+        const double of = !all[i].form.plain ? most : all[i].form.bf16 ? pairs : floats;
         Bench bench(*kernels, all[i], dice);
         std::printf("%-7s %11.1f", all[i].name, bench.bytes() / bench.seconds(1, caches) / 1e9);
         for (const int64_t rows : heights) {
             const double gops = 2.0 * COLUMNS * K * static_cast<double>(rows) / bench.seconds(rows, caches) / 1e9;
-            std::printf("%7.0f %3.0f%%", gops, 100 * gops / most);
+            std::printf("%7.0f %3.0f%%", gops, 100 * gops / of);
         }
         std::printf("   %9.2f  %13.2f\n", bench.packing(), bench.quantising());
         std::fflush(stdout);

@@ -18,9 +18,8 @@
 // against 51 of AVX-512 VNNI; vpdpbusd in the same 16 registers 33 to 40. At R = 1 memory is the limit.
 //
 // Sums are exact and are scaled in the order of avx512.cpp, so outputs are the same to the last bit.
+#include "avx2.h"
 #include "tiles.h"
-
-#include <immintrin.h>
 
 #include <algorithm>
 #include <cmath>
@@ -29,8 +28,6 @@
 
 namespace inhouse {
 namespace {
-
-#define UNROLL _Pragma("GCC unroll 16")
 
 #ifdef INHOUSE_AVX_VNNI
 constexpr bool VNNI = true;
@@ -156,9 +153,6 @@ inline __m256 halves(const uint8_t *p, bool bf16) {
     return bf16 ? _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load16(p)), 16)) : _mm256_cvtph_ps(load16(p));
 }
 
-template <int R>
-using Totals = float[R][PANEL];
-
 template <const Form &F, int R>
 inline void blocks_of_32(const uint8_t *record, int half, const int8_t *row, size_t stride, const RowForm &rows, int64_t k,
                          int64_t to, Totals<R> &kept) {
@@ -225,20 +219,6 @@ inline void block_of_256(const uint8_t *record, int half, const int8_t *row, siz
     }
 }
 
-template <int R>
-inline void finish(const Totals<R> &kept, float *out, size_t out_stride, int columns, bool add) {
-    const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    for (int c = 0; c < columns; c += 8) {
-        const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(columns - c), lanes);
-        for (int r = 0; r < R; r++) {
-            float *to = out + r * out_stride + c;
-            __m256 v = _mm256_loadu_ps(kept[r] + c);
-            if (add) v = _mm256_add_ps(v, _mm256_maskload_ps(to, mask));
-            _mm256_maskstore_ps(to, mask, v);
-        }
-    }
-}
-
 template <const Form &F, int R>
 void tile(const uint8_t *panel, const int8_t *row, size_t stride, const RowForm &rows, int64_t from, int64_t to, float *out,
           size_t out_stride, int columns) {
@@ -267,6 +247,7 @@ inline __m256 magnitude(__m256 v) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f
 
 // The same codes, scales and sums as avx512.cpp makes.
 void quantise(const RowForm &form, const float *x, int8_t *to) {
+    if (form.row != Row::codes) return keep_floats(form, x, to);
     auto *scales = reinterpret_cast<float *>(to + form.scales());
     auto *zeros = reinterpret_cast<int32_t *>(to + form.zeros());
     const __m256 infinite = _mm256_set1_ps(std::numeric_limits<float>::infinity());
@@ -315,9 +296,9 @@ void quantise(const RowForm &form, const float *x, int8_t *to) {
 }  // namespace
 
 #ifdef INHOUSE_AVX_VNNI
-extern const Kernels AVX_VNNI{"avx-vnni", tiles_of<Tiles>, quantise};
+extern const Kernels AVX_VNNI{"avx-vnni", tiles_of<Tiles, plain_avx2>, quantise, false};
 #else
-extern const Kernels AVX2{"avx2", tiles_of<Tiles>, quantise};
+extern const Kernels AVX2{"avx2", tiles_of<Tiles, plain_avx2>, quantise, false};
 #endif
 
 }  // namespace inhouse

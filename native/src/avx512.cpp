@@ -6,17 +6,14 @@
 // instructions; unpacking codes costs 1 per vpdpbusd of one row, so it is spread over R rows. At R = 6 the
 // port of vpdpbusd is the limit, at R = 1 the memory is: a panel is read once, from front to back, each line in
 // its turn, which is what the processor's prefetching follows (out of order a core read 12 GB/s instead of 30).
+#include "avx512.h"
 #include "tiles.h"
-
-#include <immintrin.h>
 
 #include <cmath>
 #include <cstring>
 
 namespace inhouse {
 namespace {
-
-#define UNROLL _Pragma("GCC unroll 16")
 
 alignas(16) constexpr uint8_t IQ4[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
 alignas(16) constexpr uint8_t FP4[16] = {128, 129, 130, 131, 132, 134, 136, 140, 128, 127, 126, 125, 124, 122, 120, 116};
@@ -77,19 +74,6 @@ template <int R>
 inline void begin(__m512i (&sums)[R][2], const int8_t *zeros, size_t stride, bool shifted) {
     UNROLL for (int r = 0; r < R; r++)
         sums[r][0] = sums[r][1] = shifted ? _mm512_set1_epi32(*ints(zeros + r * stride)) : _mm512_setzero_si512();
-}
-
-template <int R>
-inline void finish(const __m512 (&total)[R][2], float *out, size_t out_stride, int columns, bool add) {
-    const __mmask16 masks[2] = {static_cast<__mmask16>(columns >= 16 ? 0xffff : (1 << columns) - 1),
-                                static_cast<__mmask16>(columns >= 32 ? 0xffff : columns > 16 ? (1 << (columns - 16)) - 1 : 0)};
-    UNROLL for (int r = 0; r < R; r++)
-        UNROLL for (int h = 0; h < 2; h++) {
-            float *to = out + r * out_stride + 16 * h;
-            __m512 v = total[r][h];
-            if (add) v = _mm512_add_ps(v, _mm512_maskz_loadu_ps(masks[h], to));
-            _mm512_mask_storeu_ps(to, masks[h], v);
-        }
 }
 
 template <const Form &F>
@@ -216,6 +200,7 @@ struct Tiles {
 // One row of activations: a scale per block, so that the largest value becomes 127. A block with a value that
 // is no finite number gets that as its scale, and so the outputs are none either, as the engine's are.
 void quantise(const RowForm &form, const float *x, int8_t *to) {
+    if (form.row != Row::codes) return keep_floats(form, x, to);
     auto *scales = reinterpret_cast<float *>(to + form.scales());
     auto *zeros = reinterpret_cast<int32_t *>(to + form.zeros());
     for (int64_t b = 0; b < form.k / form.block; b++) {
@@ -253,6 +238,6 @@ void quantise(const RowForm &form, const float *x, int8_t *to) {
 
 }  // namespace
 
-extern const Kernels AVX512_VNNI{"avx512-vnni", tiles_of<Tiles>, quantise};
+extern const Kernels AVX512_VNNI{"avx512-vnni", tiles_of<Tiles, plain_avx512>, quantise, false};
 
 }  // namespace inhouse

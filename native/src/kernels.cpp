@@ -1,12 +1,12 @@
 // Which kernels this processor has.
-#include "form.h"
+#include "tiles.h"
 
 #include <cstdlib>
 #include <cstring>
 
 namespace inhouse {
 
-extern const Kernels AVX512_VNNI, AVX_VNNI, AVX2;
+extern const Kernels AVX512_BF16, AVX512_VNNI, AVX_VNNI, AVX2;
 
 namespace {
 
@@ -19,12 +19,19 @@ bool has_avx512_vnni() {
            __builtin_cpu_supports("avx512dq");
 }
 
+bool has_avx512_bf16() { return has_avx512_vnni() && __builtin_cpu_supports("avx512bf16"); }
+
 constexpr struct {
     const Kernels &kernels;
     bool (*here)();
-} ALL[] = {{AVX512_VNNI, has_avx512_vnni}, {AVX_VNNI, has_avx_vnni}, {AVX2, has_avx2}};  // best first
+} ALL[] = {{AVX512_BF16, has_avx512_bf16}, {AVX512_VNNI, has_avx512_vnni}, {AVX_VNNI, has_avx_vnni}, {AVX2, has_avx2}};  // best first
 
 }  // namespace
+
+void keep_floats(const RowForm &form, const float *x, int8_t *to) {
+    std::memcpy(to, x, static_cast<size_t>(form.k) * sizeof *x);
+    std::memset(to + form.k * sizeof *x, 0, static_cast<size_t>(filled(form.k) - form.k) * sizeof *x);
+}
 
 const Kernels *best_kernels(std::string *why) {
     __builtin_cpu_init();

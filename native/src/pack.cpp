@@ -2,6 +2,7 @@
 // (dequantize_row_*): what order codes lie in, how scales are packed.
 #include "form.h"
 
+#include <algorithm>
 #include <cstring>
 
 namespace inhouse {
@@ -142,6 +143,7 @@ void iq4_xs(const uint8_t *b, Unpacked &to) {
 }
 
 constexpr Kind KINDS[] = {
+    {1, "f16", forms::f16, nullptr, 2},      {30, "bf16", forms::bf16, nullptr, 2},
     {2, "q4_0", forms::q4_0, q4_0, 18},      {3, "q4_1", forms::q4_1, q4_1, 20},
     {6, "q5_0", forms::q5_0, q5_0, 22},      {7, "q5_1", forms::q5_1, q5_1, 24},
     {8, "q8_0", forms::q8_0, q8_0, 34},      {10, "q2_K", forms::q2_K, q2_K, 84},
@@ -226,10 +228,33 @@ void pack_as(const Kind &kind, const uint8_t *file, int64_t columns, int64_t k, 
     }
 }
 
+// 16-bit numbers: as many k-values of a column at a time as have room in the L1 with those of the others.
+template <const Form &F>
+void pack_numbers(const uint8_t *file, int64_t columns, int64_t k, uint8_t *to, int64_t first, int64_t last) {
+    constexpr int64_t PIECE = 64;
+    for (int64_t p = first; p < last; p++) {
+        auto *panel = reinterpret_cast<uint16_t *>(to + static_cast<size_t>(p) * F.panel(k));
+        for (int64_t from = 0; from < filled(k); from += PIECE) {
+            const int64_t count = std::min(PIECE, k - from), room = std::min(PIECE, filled(k) - from);
+            for (int c = 0; c < PANEL; c++) {
+                uint16_t piece[PIECE] = {};
+                if (p * PANEL + c < columns) std::memcpy(piece, file + static_cast<size_t>((p * PANEL + c) * k + from) * 2, static_cast<size_t>(count) * 2);
+                uint16_t *at = panel + from * PANEL;
+                for (int64_t i = 0; i < room; i += 2) {
+                    at[i * PANEL + (F.bf16 ? 2 * c : c)] = piece[i];
+                    at[i * PANEL + (F.bf16 ? 2 * c + 1 : PANEL + c)] = piece[i + 1];
+                }
+            }
+        }
+    }
+}
+
 }  // namespace
 
 void pack(const Kind &kind, const uint8_t *file, int64_t columns, int64_t k, uint8_t *to, int64_t first, int64_t last) {
     switch (kind.type) {
+        case 1: return pack_numbers<forms::f16>(file, columns, k, to, first, last);
+        case 30: return pack_numbers<forms::bf16>(file, columns, k, to, first, last);
         case 2: return pack_as<forms::q4_0>(kind, file, columns, k, to, first, last);
         case 3: return pack_as<forms::q4_1>(kind, file, columns, k, to, first, last);
         case 6: return pack_as<forms::q5_0>(kind, file, columns, k, to, first, last);

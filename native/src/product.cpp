@@ -19,6 +19,7 @@ namespace {
 constexpr int64_t FEW_ROWS = 4;        // each thread quantises these by itself
 constexpr int64_t ROW_BLOCK = 96;      // a multiple of MOST_ROWS
 constexpr int64_t K_BLOCK = 2048;      // 96 x 2048 bytes of rows: a part of the L2
+constexpr int64_t K_PLAIN = 256;       // 16 KiB of a panel of 16-bit numbers: half the L1
 constexpr int64_t SHARED_BYTES = 1 << 20;  // of weights: more is taken in groups, however few rows
 constexpr int64_t GROUP_BYTES = 256 * 1024;
 
@@ -39,7 +40,7 @@ size_t Packed::size_of(const Tensor *weights) const {
 
 bool Packed::work_size(int threads, const Tensor *op, size_t &size) {
     if (op->op == OP_GET_ROWS) return true;
-    const RowForm form(kind_.form, op->src[0]->ne[0]);
+    const RowForm form = kernels_.rows(kind_.form, op->src[0]->ne[0]);
     if (op->op == OP_MUL_MAT) {
         const int64_t rows = rows_of(op->src[1]);
         size = (rows <= FEW_ROWS ? threads * rows : rows) * form.size() + 64;
@@ -76,7 +77,7 @@ void Packed::span(const uint8_t *panel, const int8_t *rows, size_t stride, const
 void Packed::multiply(const Work &work, Tensor *op) const {
     const Tensor *weights = op->src[0], *x = op->src[1];
     const int64_t k = weights->ne[0], columns = weights->ne[1], rows = rows_of(x), panels = panels_of(columns);
-    const RowForm form(kind_.form, k);
+    const RowForm form = kernels_.rows(kind_.form, k);
     const size_t stride = form.size(), panel_size = kind_.form.panel(k);
     auto *codes = reinterpret_cast<int8_t *>((reinterpret_cast<uintptr_t>(work.data) + 63) & ~uintptr_t{63});
     const bool few = rows <= FEW_ROWS;
@@ -98,7 +99,7 @@ void Packed::multiply(const Work &work, Tensor *op) const {
     for (int64_t g = work.ith; g < groups; g = shared ? engine_.threadpool_chunk_add(work.pool, 1) : groups) {
         const int64_t last = std::min(panels, (g + 1) * group);
         for (int64_t r = 0; r < rows; r += ROW_BLOCK) {
-            const int64_t height = std::min(ROW_BLOCK, rows - r), step = height <= MOST_ROWS ? k : K_BLOCK;
+            const int64_t height = std::min(ROW_BLOCK, rows - r), step = height <= MOST_ROWS ? k : kind_.form.plain ? K_PLAIN : K_BLOCK;
             for (int64_t p = g * group; p < last; p++)
                 for (int64_t from = 0; from < k; from += step)
                     span(packed + p * panel_size, codes + r * stride, stride, form, height, out + r * columns + p * PANEL, columns,
@@ -114,7 +115,7 @@ void Packed::multiply_by_expert(const Work &work, Tensor *op) const {
     const Tensor *weights = op->src[0], *x = op->src[1], *ids = op->src[2];
     const int64_t k = weights->ne[0], columns = weights->ne[1], experts = weights->ne[2], panels = panels_of(columns);
     const int64_t used = ids->ne[0], tokens = ids->ne[1], pairs = used * tokens;
-    const RowForm form(kind_.form, k);
+    const RowForm form = kernels_.rows(kind_.form, k);
     const size_t stride = form.size(), panel_size = kind_.form.panel(k);
     auto *codes = reinterpret_cast<int8_t *>((reinterpret_cast<uintptr_t>(work.data) + 63) & ~uintptr_t{63});
     auto *starts = reinterpret_cast<int64_t *>(codes + pairs * stride), *sorted = starts + experts + 1;

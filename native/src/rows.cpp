@@ -5,7 +5,6 @@
 // the compiler adds no contraction.
 #include "product.h"
 
-#include <cmath>
 #include <cstring>
 
 namespace inhouse {
@@ -23,10 +22,11 @@ float number(const uint8_t *p, bool bf16) {
         std::memcpy(&value, &wide, 4);
         return value;
     }
-    const int exponent = bits >> 10 & 31, fraction = bits & 1023;
-    const float size = exponent == 31 ? (fraction ? NAN : INFINITY)
-                       : exponent     ? std::ldexp(static_cast<float>(1024 + fraction), exponent - 25)
-                                      : std::ldexp(static_cast<float>(fraction), -24);
+    // Its bits stand for 2^-112 of the value where a float has them; the largest exponent is no number's.
+    const uint32_t wide = static_cast<uint32_t>(bits & 0x7fff) << 13 | ((bits & 0x7c00) == 0x7c00 ? 0x7f800000u : 0);
+    float size;
+    std::memcpy(&size, &wide, 4);
+    size *= 0x1p112f;
     return bits >> 15 ? -size : size;
 }
 
@@ -66,6 +66,9 @@ void of_sub_block(const Form &f, const uint8_t *units, int column, float *to, Va
 }  // namespace
 
 void unpack(const Form &f, const uint8_t *panel, int64_t k, int column, float *to) {
+    for (int64_t i = 0; f.plain && i < k; i++)
+        to[i] = number(panel + 2 * (f.bf16 ? i / 2 * 2 * PANEL + 2 * column + i % 2 : i * PANEL + column), f.bf16);
+    if (f.plain) return;
     for (int64_t at = 0; at < k; at += f.block(), panel += f.record(), to += f.block()) {
         const uint8_t *codes = panel + f.at_codes(), *scales = panel + f.at_scales();
         if (!f.super) {

@@ -1,13 +1,19 @@
-// Which tiles an instruction set has: those of every form that its template is made for.
+// Which tiles an instruction set has: those of every form that its template is made for, and of 16-bit numbers.
 #pragma once
 
 #include "form.h"
 
 namespace inhouse {
 
+// Tiles of F16 and BF16; nullptr for other types.
+const Tile *plain_avx512(int type);
+const Tile *plain_avx2(int type);
+// A row of floats as it is, filled up with zeros.
+void keep_floats(const RowForm &form, const float *x, int8_t *to);
+
 // `Of<form>::all` has a tile for 1, 2 .. MOST_ROWS rows; `type` is ggml's number, as in Kind. Static, since the
 // linker would take this for one function: the name of Of is the same in each file.
-template <template <const Form &> class Of>
+template <template <const Form &> class Of, const Tile *(*Plain)(int)>
 static const Tile *tiles_of(int type) {
     switch (type) {
         case 2: return Of<forms::q4_0>::all;
@@ -23,7 +29,7 @@ static const Tile *tiles_of(int type) {
         case 20: return Of<forms::iq4_nl>::all;
         case 23: return Of<forms::iq4_xs>::all;
         case 39: return Of<forms::mxfp4>::all;
-        default: return nullptr;
+        default: return Plain(type);
     }
 }
 

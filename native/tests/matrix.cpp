@@ -2,12 +2,13 @@
 
 #include <cmath>
 #include <cstdlib>
+#include <set>
 
 namespace inhouse {
 
 std::vector<const Kernels *> all_kernels() {
     std::vector<const Kernels *> found;
-    for (const char *isa : {"avx512-vnni", "avx-vnni", "avx2"}) {
+    for (const char *isa : {"avx512-bf16", "avx512-vnni", "avx-vnni", "avx2"}) {
         setenv("INHOUSE_KERNELS_ISA", isa, 1);
         const Kernels *best = best_kernels();
         if (best && (found.empty() || found.back() != best)) found.push_back(best);
@@ -48,27 +49,44 @@ std::vector<float> rows(int64_t count, int64_t k, Values values, check::Dice &di
 
 reference::Row read(const RowForm &form, const int8_t *row) {
     reference::Row made;
+    for (int64_t i = 0; form.row != Row::codes && i < filled(form.k); i++) {
+        uint16_t half;
+        float value;
+        std::memcpy(&half, row + 2 * i, 2);
+        if (form.row == Row::floats) std::memcpy(&value, row + 4 * i, 4);
+        made.values.push_back(form.row == Row::bf16 ? reference::bfloat16(half) : static_cast<double>(value));
+        CHECK(i < form.k || made.values.back() == 0, "a row is not filled up with zeros");
+    }
+    made.values.resize(form.row == Row::codes ? 0 : static_cast<size_t>(form.k));
+    if (form.row != Row::codes) return made;
     made.codes.assign(row, row + form.k);
     made.scales.resize(static_cast<size_t>(form.k / form.block));
     std::memcpy(made.scales.data(), row + form.scales(), made.scales.size() * sizeof(float));
+    for (int64_t i = 0; i < form.k; i++)
+        made.values.push_back(static_cast<double>(made.scales[static_cast<size_t>(i / form.block)]) * made.codes[static_cast<size_t>(i)]);
     return made;
 }
 
 reference::Row quantised(const Kernels &kernels, const Kind &kind, const float *row, int64_t k) {
-    const RowForm form(kind.form, k);
+    const RowForm form = kernels.rows(kind.form, k);
     std::vector<int8_t> room(form.size());
     kernels.quantise(form, row, room.data());
     return read(form, room.data());
 }
 
-int64_t some_k(const Kind &kind, int64_t blocks, check::Dice &dice) { return kind.form.block() * dice.between(1, blocks); }
+int64_t k_of(const Kind &kind, int64_t blocks) { return kind.form.plain ? 37 * blocks : kind.form.block() * blocks; }
+
+int64_t some_k(const Kind &kind, int64_t blocks, check::Dice &dice) {
+    return kind.form.plain ? dice.between(1, 70 * blocks) : k_of(kind, dice.between(1, blocks));
+}
 
 void for_each_kernel(void (*test)(const Kernels &, const Kind &)) {
     int count;
     const Kind *all = kinds(count);
+    std::set<const Tile *> done;
     for (const Kernels *kernels : all_kernels())
         for (int i = 0; i < count; i++) {
-            if (!kernels->tiles(all[i].type)) continue;
+            if (!kernels->tiles(all[i].type) || !done.insert(kernels->tiles(all[i].type)).second) continue;
             try {
                 test(*kernels, all[i]);
             } catch (const check::Failure &failure) {

@@ -63,14 +63,16 @@ enum class Values { ordinary, extreme };
 // `count` rows; extreme ones hold blocks of zeros, single giants, and are huge or tiny as a whole.
 std::vector<float> rows(int64_t count, int64_t k, Values values, check::Dice &dice);
 
-// One row as a set of kernels quantises it, read back.
+// One row as a set of kernels quantises, rounds or copies it, read back.
 reference::Row quantised(const Kernels &kernels, const Kind &kind, const float *row, int64_t k);
 reference::Row read(const RowForm &form, const int8_t *row);
 
-// A K that a type allows: of at most `blocks` of its blocks.
+// A K that a type allows: of so many of its blocks, at most so many. Weights that are 16-bit numbers have no blocks
+// and allow any K: odd ones, and such that are no multiple of what a kernel takes at a time.
+int64_t k_of(const Kind &kind, int64_t blocks);
 int64_t some_k(const Kind &kind, int64_t blocks, check::Dice &dice);
 
-// Does `test` with all types of all kernels; what it throws is told with their names.
+// Does `test` with all types of all kernels, once where two sets of kernels share them; what it throws is told with their names.
 void for_each_kernel(void (*test)(const Kernels &, const Kind &));
 
 }  // namespace inhouse

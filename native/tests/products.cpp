@@ -75,7 +75,7 @@ void plain(const Kernels &kernels, const Matrix &m, int64_t a, int64_t b, int64_
     for (int64_t r = 0; r < count; r++) {
         const reference::Row row = quantised(kernels, m.kind, &x[static_cast<size_t>(r * m.k)], m.k);
         for (int64_t n = 0; n < m.columns; n++) {
-            const auto sum = reference::product(m.type, m.meaning[static_cast<size_t>(n)], row);
+            const auto sum = reference::product(m.meaning[static_cast<size_t>(n)], row);
             const float found = first[static_cast<size_t>(r * m.columns + n)];
             CHECK(sum.agrees(found), "row ", r, " of ", a, " x ", b, " x ", c, ", column ", n, " of ", m.columns, ", k ", m.k, ": ",
                   found, " and not ", sum.value);
@@ -85,7 +85,7 @@ void plain(const Kernels &kernels, const Matrix &m, int64_t a, int64_t b, int64_
 
 void counts(const Kernels &kernels, const Kind &kind) {
     check::Dice dice(1000 + static_cast<uint64_t>(kind.type));
-    const Matrix m(kind, 33, kind.form.block() * 2, reference::Scales::ordinary, dice);
+    const Matrix m(kind, 33, k_of(kind, 2), reference::Scales::ordinary, dice);
     for (int64_t count = 0; count <= 13; count++) plain(kernels, m, count, 1, 1, Values::ordinary, dice);
     plain(kernels, m, 97, 1, 1, Values::ordinary, dice);
     plain(kernels, m, 3, 5, 2, Values::ordinary, dice);
@@ -153,7 +153,7 @@ void by_expert(const Kernels &kernels, const Kind &kind, const Experts &experts,
         const reference::Row row = quantised(kernels, kind, from, k);
         const Matrix &m = all[static_cast<size_t>(experts.chosen[static_cast<size_t>(i)])];
         for (int64_t n = 0; n < columns; n++) {
-            const auto sum = reference::product(m.type, m.meaning[static_cast<size_t>(n)], row);
+            const auto sum = reference::product(m.meaning[static_cast<size_t>(n)], row);
             const float found = first[static_cast<size_t>(i * columns + n)];
             CHECK(sum.agrees(found), "token ", token, " slot ", slot, " expert ", experts.chosen[static_cast<size_t>(i)], " column ", n,
                   " of ", columns, ": ", found, " and not ", sum.value);
@@ -170,7 +170,7 @@ Experts random_experts(check::Dice &dice) {
 
 void experts(const Kernels &kernels, const Kind &kind) {
     check::Dice dice(1300 + static_cast<uint64_t>(kind.type));
-    const int64_t k = kind.form.block() * 2;
+    const int64_t k = k_of(kind, 2);
     by_expert(kernels, kind, {1, 1, 1, true, {0}}, 33, k, dice);
     by_expert(kernels, kind, {5, 1, 17, true, std::vector<int32_t>(17, 3)}, 33, k, dice);  // all for one, none for the others
     by_expert(kernels, kind, {3, 2, 4, false, {0, 2, 2, 0, 0, 2, 2, 0}}, 72, k, dice);
@@ -179,7 +179,7 @@ void experts(const Kernels &kernels, const Kind &kind) {
 
 void strange(const Kernels &kernels, const Kind &kind) {
     check::Dice dice(1400 + static_cast<uint64_t>(kind.type));
-    const Matrix m(kind, 33, kind.form.block() * 2, reference::Scales::ordinary, dice);
+    const Matrix m(kind, 33, k_of(kind, 2), reference::Scales::ordinary, dice);
     const int64_t count = 9, bad = 4;
     auto x = rows(count, m.k, Values::ordinary, dice);
     Tensor weights = tensor(kind.type, const_cast<uint8_t *>(m.packed.data()), 1, m.k, m.columns), from = tensor(F32, x.data(), 4, m.k, count);

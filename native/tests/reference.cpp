@@ -66,6 +66,9 @@ Weight q6_K(const uint8_t *b, int i) {
     return {half_at(b + 208) * scale, low + 16 * two_bits(b + 128, i) - 32.0, 0};
 }
 
+Weight f16(const uint8_t *b, int) { return {half_at(b), 1, 0}; }
+Weight bf16(const uint8_t *b, int) { return {bfloat16(static_cast<uint16_t>(b[0] | b[1] << 8)), 1, 0}; }
+
 Weight iq4_xs(const uint8_t *b, int i) {
     const int j = i / 32, low = j % 2 == 0 ? b[4 + j / 2] % 16 : b[4 + j / 2] / 16, high = (b[2] | b[3] << 8) >> (2 * j) & 3;
     return {half_at(b) * (low + 16 * high - 32), IQ4[nibble(b + 8 + 16 * j, i % 32)] * 1.0, 0};
@@ -81,7 +84,7 @@ const std::vector<Type> &types() {
         {7, "q5_1", 32, 24, {0, 2}, q5_1},      {8, "q8_0", 32, 34, {0}, q8_0},        {10, "q2_K", 256, 84, {80, 82}, q2_K},
         {11, "q3_K", 256, 110, {108}, q3_K},    {12, "q4_K", 256, 144, {0, 2}, q4_K},  {13, "q5_K", 256, 176, {0, 2}, q5_K},
         {14, "q6_K", 256, 210, {208}, q6_K},    {20, "iq4_nl", 32, 18, {0}, iq4_nl},   {23, "iq4_xs", 256, 136, {0}, iq4_xs},
-        {39, "mxfp4", 32, 17, {}, mxfp4},
+        {39, "mxfp4", 32, 17, {}, mxfp4},        {1, "f16", 1, 2, {0}, f16},               {30, "bf16", 1, 2, {0}, bf16},
     };
     return all;
 }
@@ -100,16 +103,33 @@ double half(uint16_t bits) {
     return sign ? -size : size;
 }
 
-std::vector<uint8_t> file(const Type &type, int64_t columns, int64_t k, Scales scales, check::Dice &dice) {
+double bfloat16(uint16_t bits) {
+    const uint32_t wide = static_cast<uint32_t>(bits) << 16;
+    float value;
+    std::memcpy(&value, &wide, 4);
+    return static_cast<double>(value);
+}
+
+namespace {
+
+uint16_t number(const Type &type, Scales scales, check::Dice &dice) {
     static const std::vector<uint16_t> edges = {0, 0x8000, 1, 0x8001, 0x3ff, 0x400, 0x7bff, 0xfbff, 0x3c00};
+    static const std::vector<uint16_t> large = {0, 0x8000, 0x80, 0x8080, 0x7f7f, 0xff7f, 0x3f80};  // of BF16
+    const bool bf16 = type.number == 30, sign = scales == Scales::extreme || type.block == 1;
+    const int least = bf16 ? 0x3c00 : 0x2000, most = bf16 ? 0x3cff : 0x27ff;  // 2^-7 .. 2^-5
+    if (scales == Scales::extreme && dice.chance(0.3)) return dice.of(bf16 ? large : edges);
+    const auto size = scales == Scales::extreme ? dice.between(bf16 ? 0x80 : 0, bf16 ? 0x7f7f : 0x7bff) : dice.between(least, most);
+    return static_cast<uint16_t>(size | (sign ? dice.between(0, 1) << 15 : 0));
+}
+
+}  // namespace
+
+std::vector<uint8_t> file(const Type &type, int64_t columns, int64_t k, Scales scales, check::Dice &dice) {
     std::vector<uint8_t> made(static_cast<size_t>(columns * (k / type.block) * type.bytes));
     for (uint8_t &byte : made) byte = dice.byte();
     for (size_t at = 0; at < made.size(); at += static_cast<size_t>(type.bytes)) {
         for (const int where : type.halves) {
-            uint16_t bits = static_cast<uint16_t>(0x2000 | dice.between(0, 0x7ff));  // 2^-7 .. 2^-5
-            if (scales == Scales::extreme) {
-                bits = dice.chance(0.3) ? dice.of(edges) : static_cast<uint16_t>(dice.between(0, 0x7bff) | dice.between(0, 1) << 15);
-            }
+            const uint16_t bits = number(type, scales, dice);
             std::memcpy(&made[at + static_cast<size_t>(where)], &bits, 2);
         }
         if (type.halves.empty()) made[at] = static_cast<uint8_t>(scales == Scales::extreme ? dice.between(0, 145) : dice.between(118, 124));
@@ -133,10 +153,10 @@ Column column(const Type &type, const uint8_t *file, int64_t number, int64_t k) 
     return made;
 }
 
-Sum product(const Type &type, const Column &column, const Row &row) {
+Sum product(const Column &column, const Row &row) {
     Sum sum;
-    for (size_t i = 0; i < row.codes.size(); i++) {
-        const double x = static_cast<double>(row.scales[i / static_cast<size_t>(type.block)]) * row.codes[i];
+    for (size_t i = 0; i < row.values.size(); i++) {
+        const double x = row.values[i];
         sum.value += column.values[i] * x;
         sum.size += column.sizes[i] * std::abs(x);
     }

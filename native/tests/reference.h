@@ -29,15 +29,18 @@ const std::vector<Type> &types();
 const Type &type(int number);
 
 double half(uint16_t bits);
+double bfloat16(uint16_t bits);
 
 enum class Scales { ordinary, extreme };
 
 // columns x k weights of the file's form, of random bits. Ordinary factors are about 0.01; extreme ones are
-// any finite halves (0, denormal, negative, 65504) or as large powers of two.
+// any finite halves (0, denormal, negative, 65504) or as large powers of two. Weights that are BF16 are never
+// denormal: vdpbf16ps takes these for 0, with the engine as with us.
 std::vector<uint8_t> file(const Type &type, int64_t columns, int64_t k, Scales scales, check::Dice &dice);
 
-// The products of one row of activations as the kernels quantised it: codes * scale per block.
+// One row of activations as the kernels made it: of codes * scale per block, or of numbers.
 struct Row {
+    std::vector<double> values;
     std::vector<int8_t> codes;
     std::vector<float> scales;
 };
@@ -52,6 +55,6 @@ struct Column {
 };
 
 Column column(const Type &type, const uint8_t *file, int64_t number, int64_t k);
-Sum product(const Type &type, const Column &column, const Row &row);
+Sum product(const Column &column, const Row &row);
 
 }  // namespace reference
