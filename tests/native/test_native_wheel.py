@@ -84,6 +84,16 @@ def ours(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return ask(tmp_path_factory.mktemp("ours"), native_build.library())
 
 
+@pytest.fixture(scope="module")
+def older() -> tuple[dict[str, Any], list[list[int]]]:
+    """What the kernels of a processor without VNNI say."""
+    asks = [continuation(prompt, tokens=TOKENS) for prompt in PROMPTS]
+    report, told = answers(
+        [{"model": str(model())}], asks, library=native_build.library(), env={"INHOUSE_KERNELS_ISA": "avx2"}
+    )
+    return report, [answer["tokens"] for answer in told]
+
+
 def agreed(a: list[list[int]], b: list[list[int]]) -> int:
     """Tokens up to the first that differs, over all answers: after it the two answer other questions."""
     return sum(
@@ -106,6 +116,17 @@ def test_greedy_answers_agree_as_well_as_the_engine_with_itself(stock: Run, ours
     assert with_us >= len(PROMPTS) * TOKENS // 2
     for theirs, own in zip(stock.first, ours.first, strict=True):
         assert own == pytest.approx(theirs, abs=0.1)
+
+
+def test_those_for_older_processors_agree_as_well(
+    stock: Run, ours: Run, older: tuple[dict[str, Any], list[list[int]]]
+) -> None:
+    report, said = older
+    assert (report["on"], report["isa"]) == (True, "avx2")
+    assert set(report["types"].values()) == {""}, "every type passed its self-test"
+    assert report["tensors"]["q4_1"] == 210
+    assert agreed(stock.said[PLAIN], said) >= agreed(stock.said[PLAIN], stock.said[OTHERWISE]) - TOKENS
+    assert agreed(ours.said[PLAIN], said) >= len(PROMPTS) * TOKENS // 2
 
 
 def test_mapped_or_not_and_with_any_threads_they_answer_the_same(ours: Run) -> None:
