@@ -32,6 +32,7 @@ inline void part(const uint8_t *at, int first, const int8_t *row, size_t stride,
         UNROLL for (int v = 0; v < W; v++) sums[r][v] = _mm256_load_ps(kept[r] + 8 * (first + v));
     for (; k < to; k += QUAD, at += QUAD * PANEL * 2) {
         UNROLL for (int i = 0; i < QUAD; i++) {
+            if constexpr (BF16) asm volatile("" : "+r"(at));  // both k-values of a vector loaded at once would have no room
             __m256 w[W];
             UNROLL for (int v = 0; v < W; v++) w[v] = eight<BF16>(at, i, first + v);
             UNROLL for (int r = 0; r < R; r++) {
