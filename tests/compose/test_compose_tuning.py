@@ -106,6 +106,7 @@ class World:
         self.tunings = self.fresh()
         self.speeds = Speeds(self.tunings, {key.replace("__", "="): value for key, value in faster.items()})
         monkeypatch.setattr("inhouse.measure.rounds", self.speeds.rounds)
+        monkeypatch.setattr("inhouse.compose.tuning.busy_now", lambda: 0.0)
         self.fleet = StubFleet()
         self.free = 100 * 2**30
         self.told: list[Record] = []
@@ -242,6 +243,18 @@ async def test_rounds_that_others_disturbed_do_not_count(
     assert result["disturbed"]
     assert result["tuned"] == {}
     assert all(trial["rounds"] == 0 for trial in result["trials"])
+
+
+@pytest.mark.parametrize("busy, told", [(0.6, 1), (0.1, 0)])
+async def test_who_tunes_beside_other_programs_is_told(
+    busy: float, told: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(tmp_path, monkeypatch, batch__256=2.0)
+    monkeypatch.setattr("inhouse.compose.tuning.busy_now", lambda: busy)
+    result = await world.tune(quick=True)
+    assert len(result["busy"]) == told
+    assert all("60%" in reason for reason in result["busy"])
+    assert result["tuned"]
 
 
 async def test_every_copy_that_was_loaded_goes_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,10 +27,11 @@ from ..engines.tunings import Tunings
 from ..machine import summary
 from ..measure import Round, Spread, Subject, contest
 from ..measure.duel import MOST
+from ..measure.quiet import disturbances
 from ..measure.subjects import copy_of
 from ..measure.versus import gains
 from ..store import PullEvent
-from .measuring import Ground, Leased, Watch
+from .measuring import Ground, Leased, Watch, busy_now
 
 NEW, OLD = "new", "old"
 
@@ -104,6 +105,8 @@ class Tuner:
                 quick=body.quick,
             )
             yield PullEvent(f"tuning {card.name} on {summary(self._machine)}")
+            # What is best beside other work is not what is best without it: a thread fewer, for one.
+            others = disturbances((), await asyncio.to_thread(busy_now))
             names = {digest: name for name, digest in drafts}
             for step in todo:
                 async with aclosing(self._step(run, step, names)) as events:
@@ -113,7 +116,7 @@ class Tuner:
             kept = await self._whole(run)
             await asyncio.to_thread(self._tunings.keep, kept)
             self._tell(record(kept))
-            result = as_json(kept) | {"disturbed": run.search.disturbed}
+            result = as_json(kept) | {"disturbed": run.search.disturbed, "busy": others}
             yield PullEvent("success", result=result)
 
     def _check_memory(self, card: Card) -> None:

@@ -60,6 +60,8 @@ def command(model: str, *, quick: bool, minutes: int | None, show: bool, forget:
     _print(result)
     if result.get("disturbed"):
         output.note("Other requests ran meanwhile; their rounds were not counted.", colour="yellow")
+    for reason in result.get("busy") or ():
+        output.note(f"{reason} In quiet something else may be best: tune again then.", colour="yellow")
     output.note("A model that is loaded is run so once it is loaded again: inhouse stop " + model)
 
 
