@@ -7,6 +7,7 @@ same declarations.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
@@ -50,6 +51,9 @@ class Setting:
     secret: bool
 
 
+PREFIX = "INHOUSE_"
+_NO_SETTINGS = ("INHOUSE_HOME", "INHOUSE_COMPLETE", "INHOUSE_KERNELS_", "INHOUSE_TEST_")
+"""Variables, or beginnings of some, that mean something without being settings."""
 PROGRAMS = "engines"
 _SECTIONS: dict[str, type[Any]] = {
     "server": Server,
@@ -94,6 +98,20 @@ def _read_file(path: Path) -> dict[str, Any]:
             raise BadRequest(f"{path.name}: '{section}' must stand in a section", hint="See: inhouse config")
         flat |= {f"{section}.{key}": value for key, value in values.items()}
     return flat
+
+
+def strangers(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables that look like settings and are none, each with the setting that may be meant, "" for none.
+
+    They are no errors, as other programs may use the prefix; but who set one expects something of it.
+    """
+    known = {s.env for s in settings()}
+    names = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+    return {
+        name: next(iter(difflib.get_close_matches(name, known, 1, 0.75)), "")
+        for name in names
+        if not name.startswith(_NO_SETTINGS)
+    }
 
 
 def load(environ: Mapping[str, str], flags: Mapping[str, Any] | None = None) -> Config:
@@ -162,5 +180,6 @@ __all__ = [
     "load",
     "settings",
     "size",
+    "strangers",
     "value",
 ]

@@ -61,6 +61,11 @@ def _ask(settings: config.Config, measure: bool) -> tuple[dict[str, Any], int]:
     if version != __version__:
         what = f"the server is {version}, this command is {__version__}"
         findings.append(_finding("warn", what, "", "Restart the server."))
+    for name, meant in config.strangers(os.environ).items():
+        fix = f"Did you mean {meant}? " if meant else ""
+        findings.append(
+            _finding("warn", f"{name} is no setting", "it changes nothing", f"{fix}List them: inhouse config")
+        )
     answer["findings"] = findings
     return answer, int(any(f.get("level") in _FAILED for f in findings))
 

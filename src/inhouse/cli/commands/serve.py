@@ -9,6 +9,7 @@ import click
 
 from ... import config
 from ...core.errors import BadRequest
+from .. import output
 from ..base import HELP, Command
 
 
@@ -67,7 +68,11 @@ def command(
     chosen |= {names[name]: value for name, value in flags.items() if value is not None}
     if host is not None or port is not None:
         chosen["server.host"] = address(config.load(os.environ).server.host, host, port)
-    ctx.exit(serve(config.load(os.environ, chosen), background=background))
+    settings = config.load(os.environ, chosen)
+    for name, meant in config.strangers(os.environ).items():
+        hint = f"; did you mean {meant}?" if meant else "; list them: inhouse config"
+        output.note(f"{name} is no setting and changes nothing{hint}", colour="yellow")
+    ctx.exit(serve(settings, background=background))
 
 
 def _assignment(text: str) -> tuple[str, str]:
