@@ -52,7 +52,7 @@ class Setting:
 
 
 PREFIX = "INHOUSE_"
-_NO_SETTINGS = ("INHOUSE_HOME", "INHOUSE_COMPLETE", "INHOUSE_KERNELS_", "INHOUSE_TEST_")
+_NO_SETTINGS = ("INHOUSE_HOME", "INHOUSE_COMPLETE", "INHOUSE_KERNELS_", "INHOUSE_TEST_", "INHOUSE_VENV")
 """Variables, or beginnings of some, that mean something without being settings."""
 PROGRAMS = "engines"
 _SECTIONS: dict[str, type[Any]] = {
