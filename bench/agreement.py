@@ -22,16 +22,12 @@ import importlib
 import json
 import os
 import statistics
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import wheel
 from common import hardware
-
-from inhouse.engines.child import SPIN_COUNT
 
 PROMPTS = (
     "The capital of France is",
@@ -100,20 +96,8 @@ def asked(way: Way, model: Path, library: Path, tokens: int) -> list[Answer]:
         "tokens": tokens,
         **dict(way.fields),
     }
-    inside = {k: v for k, v in os.environ.items() if not k.startswith(("INHOUSE_", "GGML_"))}
-    done = subprocess.run(
-        [sys.executable, __file__, "--child", json.dumps(order)],
-        env=inside | {"GOMP_SPINCOUNT": SPIN_COUNT},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"the wheel's server failed: {done.stderr[-2000:]}")
-    told: dict[str, Any] = json.loads(done.stdout)
-    if way.ours and not (told["report"].get("on") and told["report"].get("tensors")):
-        raise SystemExit(f"the kernels stayed out: {told['report'].get('why') or 'they hold no tensor'}")
-    return [_answer(one) for one in told["answers"]]
+    told = wheel.asked(__file__, order)["told"]
+    return [_answer(one) for one in told]
 
 
 def _answer(told: dict[str, Any]) -> Answer:
@@ -124,33 +108,14 @@ def _answer(told: dict[str, Any]) -> Answer:
 
 def child(order: dict[str, Any]) -> None:
     """One server of the wheel, asked for all the answers."""
-    out = os.dup(1)
-    os.dup2(2, 1)
-    import httpx
-    import xllamacpp
 
-    from inhouse.engines.workers import kernels
-
-    if order["library"]:
-        kernels.attach(order["library"], xllamacpp)
-    with tempfile.TemporaryDirectory(prefix="inhouse-bench-") as aside:
-        params = xllamacpp.CommonParams()
-        params.model.path = order["model"]
-        params.hostnames = [f"{aside}/worker.sock"]
-        params.n_parallel, params.n_ctx, params.ui, params.cache_ram_mib = 1, 512, False, 0
-        params.n_gpu_layers = 0
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = order["threads"]
+    def set_up(params: Any, xllamacpp: Any) -> None:
+        params.n_parallel, params.n_ctx = 1, 512
         params.n_batch = params.n_ubatch = order.get("batch", 256)
         if "flash_attention" in order:
             params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        server = xllamacpp.Server(params)
-        transport = httpx.HTTPTransport(uds=params.hostnames[0])
-        client = httpx.Client(transport=transport, base_url="http://localhost", timeout=600)
-        answers = [_said(client, prompt, order["tokens"]) for prompt in PROMPTS]
-        report = json.loads(kernels.attach(order["library"], xllamacpp)) if order["library"] else {}
-    with os.fdopen(out, "w") as file:
-        json.dump({"answers": answers, "report": report}, file)
-    os._exit(0 if server else 1)  # the engine's threads need no goodbye
+
+    wheel.serve(order, set_up, lambda client: [_said(client, prompt, order["tokens"]) for prompt in PROMPTS])
 
 
 def _said(client: Any, prompt: str, tokens: int) -> Any:

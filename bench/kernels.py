@@ -20,7 +20,6 @@ import json
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,9 +28,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import wheel
 from common import hardware, shown
-
-from inhouse.engines.child import SPIN_COUNT
 
 PREFILL, GENERATED, TOGETHER = 512, 48, 8
 TARGETS = {
@@ -83,7 +81,7 @@ class Setup:
             if process.returncode:
                 raise SystemExit(f"{program} failed: {said[-2000:]}")
             if ours:
-                _must_be_on(json.loads(Path(report).read_text()) if Path(report).exists() else {})
+                wheel.must_be_on(json.loads(Path(report).read_text()) if Path(report).exists() else {})
         return told, seconds, usage.ru_maxrss / 1024
 
     def speed(self, ours: bool, model: Path, prompt: int, generated: int) -> float:
@@ -106,54 +104,20 @@ class Setup:
         return self.run(ours, "llama-bench", *words)[1:]
 
 
-def _must_be_on(report: dict[str, Any]) -> None:
-    if not report.get("on"):
-        raise SystemExit(f"the kernels stayed out: {report.get('why') or 'the library was not loaded'}")
-    if not report.get("tensors"):
-        raise SystemExit("the kernels are on and hold no tensor of this model")
-
-
 def in_wheel(setup: Setup, ours: bool, model: Path) -> dict[str, float]:
     """The same inside the wheel's server, in a child."""
     order = {"library": str(setup.library) if ours else "", "model": str(model), "threads": setup.threads}
-    inside = setup.env(False, "") | {"GOMP_SPINCOUNT": SPIN_COUNT}  # as the product's workers
-    done = subprocess.run(
-        [sys.executable, __file__, "--child", json.dumps(order)],
-        env=inside,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise SystemExit(f"the wheel's server failed: {done.stderr[-2000:]}")
-    told: dict[str, Any] = json.loads(done.stdout)
-    if ours:
-        _must_be_on(told["report"])
-    return {name: float(value) for name, value in told["speeds"].items()}
+    told = wheel.asked(__file__, order)["told"]
+    return {name: float(value) for name, value in told.items()}
 
 
 def child(order: dict[str, Any]) -> None:
     """One server of the wheel, asked for a long prompt, a long answer and eight answers together."""
-    answer = os.dup(1)
-    os.dup2(2, 1)
-    import httpx
-    import xllamacpp
 
-    from inhouse.engines.workers import kernels
-
-    if order["library"]:
-        kernels.attach(order["library"], xllamacpp)
-    with tempfile.TemporaryDirectory(prefix="inhouse-bench-") as aside:
-        params = xllamacpp.CommonParams()
-        params.model.path = order["model"]
-        params.hostnames = [f"{aside}/worker.sock"]
+    def set_up(params: Any, _: Any) -> None:
         params.n_parallel, params.n_ctx, params.kv_unified = TOGETHER, TOGETHER * 1024, False
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = order["threads"]
-        params.ui, params.cache_ram_mib, params.n_gpu_layers = False, 0, 0
-        server = xllamacpp.Server(params)
-        transport = httpx.HTTPTransport(uds=params.hostnames[0])
-        client = httpx.Client(transport=transport, base_url="http://localhost", timeout=600)
 
+    def work(client: Any) -> dict[str, float]:
         def ask(prompt: list[int], tokens: int) -> dict[str, float]:
             body = {
                 "prompt": prompt,
@@ -167,11 +131,9 @@ def child(order: dict[str, Any]) -> None:
             )
             return timings
 
-        speeds = _speeds(ask)
-        report = json.loads(kernels.attach(order["library"], xllamacpp)) if order["library"] else {}
-    with os.fdopen(answer, "w") as file:
-        json.dump({"speeds": speeds, "report": report}, file)
-    os._exit(0 if server else 1)  # the engine's threads need no goodbye
+        return _speeds(ask)
+
+    wheel.serve(order, set_up, work)
 
 
 def _speeds(ask: Callable[[list[int], int], dict[str, float]]) -> dict[str, float]:
