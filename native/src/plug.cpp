@@ -177,46 +177,39 @@ struct Trial {
     }
 
     std::vector<float> rows_of(const Kind &kind, BufferType *type) const {
-        void *kept = ENGINE.init({8 * ENGINE.tensor_overhead(), nullptr, true});
-        void *context = ENGINE.init({(size_t{1} << 20) + ENGINE.graph_overhead(), nullptr, false});
-        Tensor *weights = ENGINE.new_tensor_2d(kept, kind.type, K, COLUMNS);
-        Buffer *buffer = ENGINE.backend_alloc_ctx_tensors_from_buft(kept, type);
-        ENGINE.backend_tensor_set(weights, file.data(), 0, ENGINE.nbytes(weights));
-        Tensor *chosen = ENGINE.new_tensor_2d(context, I32, COLUMNS, 1);
-        for (int i = 0; i < COLUMNS; i++) static_cast<int32_t *>(chosen->data)[i] = (i * 7 + 3) % COLUMNS;
-        Tensor *result = ENGINE.get_rows(context, weights, chosen);
-        const auto *values = static_cast<const float *>(result->data);
-        void *graph = ENGINE.new_graph(context);
-        ENGINE.build_forward_expand(graph, result);
-        ENGINE.graph_compute_with_ctx(context, graph, 2);
-        std::vector<float> found(values, values + K * COLUMNS);
-        ENGINE.free(context);
-        ENGINE.backend_buffer_free(buffer);
-        ENGINE.free(kept);
-        return found;
+        return computed(kind, type, false, COLUMNS * K, [](void *context, Tensor *weights) {
+            Tensor *chosen = ENGINE.new_tensor_2d(context, I32, COLUMNS, 1);
+            for (int i = 0; i < COLUMNS; i++) static_cast<int32_t *>(chosen->data)[i] = (i * 7 + 3) % COLUMNS;
+            return ENGINE.get_rows(context, weights, chosen);
+        });
     }
 
     std::vector<float> product(const Kind &kind, BufferType *type, bool experts, int64_t count) const {
+        return computed(kind, type, experts, COLUMNS * count * (experts ? USED : 1), [&](void *context, Tensor *weights) {
+            Tensor *x = experts ? ENGINE.new_tensor_3d(context, F32, K, 1, count) : ENGINE.new_tensor_2d(context, F32, K, count);
+            std::memcpy(x->data, rows.data(), K * count * sizeof(float));
+            if (!experts) return ENGINE.mul_mat(context, weights, x);
+            Tensor *chosen = ENGINE.new_tensor_2d(context, I32, USED, count);
+            std::memcpy(chosen->data, ids.data(), USED * count * sizeof(int32_t));
+            return ENGINE.mul_mat_id(context, weights, x, chosen);
+        });
+    }
+
+  private:
+    // What an operation with the weights, kept in a buffer of `type`, gives: `count` numbers.
+    template <class Operation>
+    std::vector<float> computed(const Kind &kind, BufferType *type, bool experts, int64_t count, Operation operation) const {
         void *kept = ENGINE.init({8 * ENGINE.tensor_overhead(), nullptr, true});
         void *context = ENGINE.init({(size_t{4} << 20) + ENGINE.graph_overhead(), nullptr, false});
         Tensor *weights = experts ? ENGINE.new_tensor_3d(kept, kind.type, K, COLUMNS, EXPERTS) : ENGINE.new_tensor_2d(kept, kind.type, K, COLUMNS);
         Buffer *buffer = ENGINE.backend_alloc_ctx_tensors_from_buft(kept, type);
         ENGINE.backend_tensor_set(weights, file.data(), 0, ENGINE.nbytes(weights));
-        Tensor *x = experts ? ENGINE.new_tensor_3d(context, F32, K, 1, count) : ENGINE.new_tensor_2d(context, F32, K, count);
-        std::memcpy(x->data, rows.data(), K * count * sizeof(float));
-        Tensor *result;
-        if (experts) {
-            Tensor *chosen = ENGINE.new_tensor_2d(context, I32, USED, count);
-            std::memcpy(chosen->data, ids.data(), USED * count * sizeof(int32_t));
-            result = ENGINE.mul_mat_id(context, weights, x, chosen);
-        } else {
-            result = ENGINE.mul_mat(context, weights, x);
-        }
+        Tensor *result = operation(context, weights);
         const auto *values = static_cast<const float *>(result->data);
         void *graph = ENGINE.new_graph(context);
         ENGINE.build_forward_expand(graph, result);
         ENGINE.graph_compute_with_ctx(context, graph, 2);
-        std::vector<float> found(values, values + COLUMNS * count * (experts ? USED : 1));
+        std::vector<float> found(values, values + count);
         ENGINE.free(context);
         ENGINE.backend_buffer_free(buffer);
         ENGINE.free(kept);
