@@ -139,11 +139,11 @@ class Bench {
 
   private:
     void product(int64_t count) {
-        const Tile *tiles = kernels_.tiles(kind_.type);
+        const Tiles tiles = kernels_.tiles(kind_.type);
         for (int64_t p = 0; p < COLUMNS / PANEL; p++)
-            for (int64_t done = 0, left = (count + MOST_ROWS - 1) / MOST_ROWS; left > 0; left--) {
+            for (int64_t done = 0, left = (count + tiles.most - 1) / tiles.most; left > 0; left--) {
                 const int64_t height = (count - done + left - 1) / left;
-                tiles[height - 1](&packed_[static_cast<size_t>(p) * kind_.form.panel(K)], &rows_[static_cast<size_t>(done) * form_.size()],
+                tiles.of(height)(&packed_[static_cast<size_t>(p) * kind_.form.panel(K)], &rows_[static_cast<size_t>(done) * form_.size()],
                                   form_.size(), form_, 0, K, &out_[static_cast<size_t>(done * COLUMNS + p * PANEL)], COLUMNS, PANEL);
                 done += height;
             }
@@ -179,7 +179,7 @@ int main(int count, char **names) {
     if (kernels->dpbf16) std::printf(", of vdpbf16ps %.0f", pairs);
     std::puts("");
     std::printf("%lld columns, K %lld; GOPS and share of the peak by rows\n\n", static_cast<long long>(COLUMNS), static_cast<long long>(K));
-    const std::vector<int64_t> heights = {1, 2, 4, 6, 8, 16, MOST};
+    const std::vector<int64_t> heights = {1, 2, 4, 6, 8, 12, 16, MOST};
     std::printf("type    1 row, GB/s");
     for (const int64_t rows : heights) std::printf("%12s", (std::to_string(rows) + (rows == 1 ? " row" : " rows")).c_str());
     std::printf("   pack ns/w  quantise ns/v\n");

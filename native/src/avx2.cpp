@@ -239,8 +239,8 @@ void tile(const uint8_t *panel, const int8_t *row, size_t stride, const RowForm 
 }
 
 template <const Form &F>
-struct Tiles {
-    static constexpr Tile all[MOST_ROWS] = {tile<F, 1>, tile<F, 2>, tile<F, 3>, tile<F, 4>, tile<F, 5>, tile<F, 6>};
+struct Heights {
+    static constexpr Tile all[] = {tile<F, 1>, tile<F, 2>, tile<F, 3>, tile<F, 4>, tile<F, 5>, tile<F, 6>};
 };
 
 inline __m256 magnitude(__m256 v) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v); }
@@ -296,9 +296,9 @@ void quantise(const RowForm &form, const float *x, int8_t *to) {
 }  // namespace
 
 #ifdef INHOUSE_AVX_VNNI
-extern const Kernels AVX_VNNI{"avx-vnni", tiles_of<Tiles, plain_avx2>, quantise, false};
+extern const Kernels AVX_VNNI{"avx-vnni", tiles_of<Heights, plain_avx2>, quantise, false};
 #else
-extern const Kernels AVX2{"avx2", tiles_of<Tiles, plain_avx2>, quantise, false};
+extern const Kernels AVX2{"avx2", tiles_of<Heights, plain_avx2>, quantise, false};
 #endif
 
 }  // namespace inhouse

@@ -3,9 +3,11 @@
 // Per 4 k-values and 16 columns one vpdpbusd: weights (unsigned codes, one 64-byte vector) times activations
 // (signed, 4 bytes broadcast from memory). R x 2 integer accumulators live in registers for one sub-block;
 // after it one conversion and one multiply-add with the scale. That is 2 of 16 (sub-blocks of 32) or 2 of 8
-// instructions; unpacking codes costs 1 per vpdpbusd of one row, so it is spread over R rows. At R = 6 the
-// port of vpdpbusd is the limit, at R = 1 the memory is: a panel is read once, from front to back, each line in
-// its turn, which is what the processor's prefetching follows (out of order a core read 12 GB/s instead of 30).
+// instructions; unpacking codes costs 1 per vpdpbusd of one row, so it is spread over R rows. From R = 4 on the
+// ports of vpdpbusd and the multiply-adds are the limit (81 % of the peak for Q4_K, with its mins), at R = 1 the
+// memory is: a panel is read once, from front to back, each line in its turn, which is what the processor's
+// prefetching follows (out of order a core read 12 GB/s instead of 30). R = 7 and 8 spill some sums and are no
+// faster in the cache, but pass over memory once where two tiles would wait for it by turns.
 #include "avx512.h"
 #include "tiles.h"
 
@@ -50,8 +52,18 @@ inline __m512i spread(const int8_t *p) {
     return _mm512_set1_epi32(four);
 }
 
+// High tiles compute so long on each line that the processor's own prefetching lags: R = 8 of Q4_K took 18.6 GB/s
+// of memory with two threads, with this 23.2 of the 26.4 that it takes from the L2. Low ones are slower with it.
+template <const Form &F, int R>
+inline void ask_ahead(const uint8_t *unit) {
+    constexpr int AHEAD = 2048;
+    if constexpr (F.bits < 8 && R >= (F.super ? 5 : 6))
+        for (int i = 0; i < F.unit(); i += 64) _mm_prefetch(reinterpret_cast<const char *>(unit + AHEAD + i), _MM_HINT_T0);
+}
+
 template <const Form &F, int R>
 inline void unit_products(const uint8_t *unit, const int8_t *row, size_t stride, __m512i table, __m512i (&sums)[R][2]) {
+    ask_ahead<F, R>(unit);
     UNROLL for (int group = 0; group < 4; group++) {
         const __m512i w0 = code<F>(unit, group, 0, table), w1 = code<F>(unit, group, 1, table);
         UNROLL for (int r = 0; r < R; r++) {
@@ -193,8 +205,8 @@ void tile(const uint8_t *panel, const int8_t *row, size_t stride, const RowForm 
 }
 
 template <const Form &F>
-struct Tiles {
-    static constexpr Tile all[MOST_ROWS] = {tile<F, 1>, tile<F, 2>, tile<F, 3>, tile<F, 4>, tile<F, 5>, tile<F, 6>};
+struct Heights {
+    static constexpr Tile all[] = {tile<F, 1>, tile<F, 2>, tile<F, 3>, tile<F, 4>, tile<F, 5>, tile<F, 6>, tile<F, 7>, tile<F, 8>};
 };
 
 // One row of activations: a scale per block, so that the largest value becomes 127. A block with a value that
@@ -238,6 +250,6 @@ void quantise(const RowForm &form, const float *x, int8_t *to) {
 
 }  // namespace
 
-extern const Kernels AVX512_VNNI{"avx512-vnni", tiles_of<Tiles, plain_avx512>, quantise, false};
+extern const Kernels AVX512_VNNI{"avx512-vnni", tiles_of<Heights, plain_avx512>, quantise, false};
 
 }  // namespace inhouse

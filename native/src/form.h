@@ -114,7 +114,16 @@ using Tile = void (*)(const uint8_t *panel, const int8_t *row, size_t stride, co
 // its inverse might be infinite.
 constexpr float NOTHING = 1e-35f;
 
-constexpr int MOST_ROWS = 6;
+constexpr int HIGHEST = 12;  // rows of the highest tile of any type
+
+// The tiles of a type for 1, 2 .. most rows.
+struct Tiles {
+    const Tile *by_rows;
+    int most;
+
+    explicit operator bool() const { return by_rows != nullptr; }
+    Tile of(int64_t rows) const { return by_rows[rows - 1]; }
+};
 
 struct Kind {
     int type;
@@ -140,10 +149,10 @@ void pack(const Kind &kind, const uint8_t *file, int64_t columns, int64_t k, uin
 // One column of a panel as k numbers, what pack() was given.
 void unpack(const Form &form, const uint8_t *panel, int64_t k, int column, float *to);
 
-// The kernels of an instruction set: tiles[rows - 1] of a type; nullptr where there are none.
+// The kernels of an instruction set; a type may have no tiles.
 struct Kernels {
     const char *isa;
-    const Tile *(*tiles)(int type);
+    Tiles (*tiles)(int type);
     void (*quantise)(const RowForm &, const float *, int8_t *);  // or rounds, or copies, as the form says
     bool dpbf16;                                                 // multiplies BF16 with rows that are, too
 

@@ -59,10 +59,10 @@ void tile(const uint8_t *panel, const int8_t *row, size_t stride, const RowForm 
 }
 
 template <bool BF16>
-constexpr Tile ALL[MOST_ROWS] = {tile<BF16, 1>, tile<BF16, 2>, tile<BF16, 3>, tile<BF16, 4>, tile<BF16, 5>, tile<BF16, 6>};
+constexpr Tile ALL[] = {tile<BF16, 1>, tile<BF16, 2>, tile<BF16, 3>, tile<BF16, 4>, tile<BF16, 5>, tile<BF16, 6>, tile<BF16, 7>, tile<BF16, 8>, tile<BF16, 9>, tile<BF16, 10>, tile<BF16, 11>, tile<BF16, 12>};
 
 }  // namespace
 
-const Tile *plain_avx512(int type) { return type == 1 ? ALL<false> : type == 30 ? ALL<true> : nullptr; }
+Tiles plain_avx512(int type) { return type == 1 ? tiles_in(ALL<false>) : type == 30 ? tiles_in(ALL<true>) : Tiles{}; }
 
 }  // namespace inhouse

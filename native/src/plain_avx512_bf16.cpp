@@ -47,9 +47,9 @@ void tile(const uint8_t *panel, const int8_t *row, size_t stride, const RowForm 
     finish<R>(sums[0], out, out_stride, columns, from != 0);
 }
 
-constexpr Tile ALL[MOST_ROWS] = {tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>};
+constexpr Tile ALL[] = {tile<1>, tile<2>, tile<3>, tile<4>, tile<5>, tile<6>, tile<7>, tile<8>, tile<9>, tile<10>, tile<11>, tile<12>};
 
-const Tile *tiles(int type) { return type == 30 ? ALL : AVX512_VNNI.tiles(type); }
+Tiles tiles(int type) { return type == 30 ? tiles_in(ALL) : AVX512_VNNI.tiles(type); }
 
 void quantise(const RowForm &form, const float *x, int8_t *to) {
     if (form.row != Row::bf16) return AVX512_VNNI.quantise(form, x, to);

@@ -17,7 +17,7 @@ int OP_MUL_MAT = -1, OP_MUL_MAT_ID = -1, OP_GET_ROWS = -1;
 namespace {
 
 constexpr int64_t FEW_ROWS = 4;        // each thread quantises these by itself
-constexpr int64_t ROW_BLOCK = 96;      // a multiple of MOST_ROWS
+constexpr int64_t ROW_BLOCK = 96;      // a multiple of most tiles' heights
 constexpr int64_t K_BLOCK = 2048;      // 96 x 2048 bytes of rows: a part of the L2
 constexpr int64_t K_PLAIN = 256;       // 16 KiB of a panel of 16-bit numbers: half the L1
 constexpr int64_t SHARED_BYTES = 1 << 20;  // of weights: more is taken in groups, however few rows
@@ -67,9 +67,9 @@ bool Packed::compute_forward(Work *work, Tensor *op) {
 // `count` rows by one panel, in tiles of nearly equal height.
 void Packed::span(const uint8_t *panel, const int8_t *rows, size_t stride, const RowForm &form, int64_t count, float *out,
                   size_t out_stride, int columns, int64_t from, int64_t to) const {
-    for (int64_t done = 0, left = (count + MOST_ROWS - 1) / MOST_ROWS; left > 0; left--) {
+    for (int64_t done = 0, left = (count + tiles_.most - 1) / tiles_.most; left > 0; left--) {
         const int64_t height = (count - done + left - 1) / left;
-        tiles_[height - 1](panel, rows + done * stride, stride, form, from, to, out + done * out_stride, out_stride, columns);
+        tiles_.of(height)(panel, rows + done * stride, stride, form, from, to, out + done * out_stride, out_stride, columns);
         done += height;
     }
 }
@@ -99,7 +99,7 @@ void Packed::multiply(const Work &work, Tensor *op) const {
     for (int64_t g = work.ith; g < groups; g = shared ? engine_.threadpool_chunk_add(work.pool, 1) : groups) {
         const int64_t last = std::min(panels, (g + 1) * group);
         for (int64_t r = 0; r < rows; r += ROW_BLOCK) {
-            const int64_t height = std::min(ROW_BLOCK, rows - r), step = height <= MOST_ROWS ? k : kind_.form.plain ? K_PLAIN : K_BLOCK;
+            const int64_t height = std::min(ROW_BLOCK, rows - r), step = height <= tiles_.most ? k : kind_.form.plain ? K_PLAIN : K_BLOCK;
             for (int64_t p = g * group; p < last; p++)
                 for (int64_t from = 0; from < k; from += step)
                     span(packed + p * panel_size, codes + r * stride, stride, form, height, out + r * columns + p * PANEL, columns,
@@ -146,10 +146,10 @@ void Packed::multiply_by_expert(const Work &work, Tensor *op) const {
         for (int64_t p = first; p < last; p++) {
             const auto *panel = static_cast<const uint8_t *>(weights->data) + (e * panels + p) * panel_size;
             const int width = static_cast<int>(std::min<int64_t>(PANEL, columns - p * PANEL));
-            for (int64_t r = starts[e]; r < starts[e + 1]; r += MOST_ROWS) {
-                const int64_t height = std::min<int64_t>(MOST_ROWS, starts[e + 1] - r);
-                float out[MOST_ROWS * PANEL];
-                tiles_[height - 1](panel, codes + r * stride, stride, form, 0, k, out, PANEL, width);
+            for (int64_t r = starts[e]; r < starts[e + 1]; r += tiles_.most) {
+                const int64_t height = std::min<int64_t>(tiles_.most, starts[e + 1] - r);
+                float out[HIGHEST * PANEL];
+                tiles_.of(height)(panel, codes + r * stride, stride, form, 0, k, out, PANEL, width);
                 for (int64_t i = 0; i < height; i++) {
                     const int64_t slot = sorted[r + i] % used, token = sorted[r + i] / used;
                     auto *to = reinterpret_cast<float *>(static_cast<char *>(op->data) + slot * op->nb[1] + token * op->nb[2]);

@@ -27,7 +27,7 @@ class Packed final : public Traits {
     const Engine &engine_;
     const Kernels &kernels_;
     const Kind &kind_;
-    const Tile *tiles_;
+    const Tiles tiles_;
 };
 
 int64_t panels_of(int64_t columns);

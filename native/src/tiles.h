@@ -5,30 +5,35 @@
 
 namespace inhouse {
 
-// Tiles of F16 and BF16; nullptr for other types.
-const Tile *plain_avx512(int type);
-const Tile *plain_avx2(int type);
+// Tiles of F16 and BF16; none for other types.
+Tiles plain_avx512(int type);
+Tiles plain_avx2(int type);
 // A row of floats as it is, filled up with zeros.
 void keep_floats(const RowForm &form, const float *x, int8_t *to);
 
-// `Of<form>::all` has a tile for 1, 2 .. MOST_ROWS rows; `type` is ggml's number, as in Kind. Static, since the
+template <int Most>
+constexpr Tiles tiles_in(const Tile (&all)[Most]) {
+    return {all, Most};
+}
+
+// `Of<form>::all` has a tile for 1, 2 .. rows; `type` is ggml's number, as in Kind. Static, since the
 // linker would take this for one function: the name of Of is the same in each file.
-template <template <const Form &> class Of, const Tile *(*Plain)(int)>
-static const Tile *tiles_of(int type) {
+template <template <const Form &> class Of, Tiles (*Plain)(int)>
+static Tiles tiles_of(int type) {
     switch (type) {
-        case 2: return Of<forms::q4_0>::all;
-        case 3: return Of<forms::q4_1>::all;
-        case 6: return Of<forms::q5_0>::all;
-        case 7: return Of<forms::q5_1>::all;
-        case 8: return Of<forms::q8_0>::all;
-        case 10: return Of<forms::q2_K>::all;
-        case 11: return Of<forms::q3_K>::all;
-        case 12: return Of<forms::q4_K>::all;
-        case 13: return Of<forms::q5_K>::all;
-        case 14: return Of<forms::q6_K>::all;
-        case 20: return Of<forms::iq4_nl>::all;
-        case 23: return Of<forms::iq4_xs>::all;
-        case 39: return Of<forms::mxfp4>::all;
+        case 2: return tiles_in(Of<forms::q4_0>::all);
+        case 3: return tiles_in(Of<forms::q4_1>::all);
+        case 6: return tiles_in(Of<forms::q5_0>::all);
+        case 7: return tiles_in(Of<forms::q5_1>::all);
+        case 8: return tiles_in(Of<forms::q8_0>::all);
+        case 10: return tiles_in(Of<forms::q2_K>::all);
+        case 11: return tiles_in(Of<forms::q3_K>::all);
+        case 12: return tiles_in(Of<forms::q4_K>::all);
+        case 13: return tiles_in(Of<forms::q5_K>::all);
+        case 14: return tiles_in(Of<forms::q6_K>::all);
+        case 20: return tiles_in(Of<forms::iq4_nl>::all);
+        case 23: return tiles_in(Of<forms::iq4_xs>::all);
+        case 39: return tiles_in(Of<forms::mxfp4>::all);
         default: return Plain(type);
     }
 }

@@ -86,7 +86,7 @@ void for_each_kernel(void (*test)(const Kernels &, const Kind &)) {
     std::set<const Tile *> done;
     for (const Kernels *kernels : all_kernels())
         for (int i = 0; i < count; i++) {
-            if (!kernels->tiles(all[i].type) || !done.insert(kernels->tiles(all[i].type)).second) continue;
+            if (!kernels->tiles(all[i].type) || !done.insert(kernels->tiles(all[i].type).by_rows).second) continue;
             try {
                 test(*kernels, all[i]);
             } catch (const check::Failure &failure) {

@@ -15,7 +15,7 @@ std::vector<float> multiply(const Kernels &kernels, const Matrix &m, const std::
         kernels.quantise(form, &x[static_cast<size_t>(r * m.k)], room.data() + static_cast<size_t>(r) * form.size());
     std::vector<float> out(static_cast<size_t>(count * m.columns));
     for (int64_t p = 0; p < m.panels(); p++)
-        kernels.tiles(m.kind.type)[count - 1](m.panel(p), room.data(), form.size(), form, 0, m.k, out.data() + p * PANEL,
+        kernels.tiles(m.kind.type).of(count)(m.panel(p), room.data(), form.size(), form, 0, m.k, out.data() + p * PANEL,
                                               static_cast<size_t>(m.columns), static_cast<int>(std::min<int64_t>(PANEL, m.columns - p * PANEL)));
     return out;
 }
@@ -26,7 +26,7 @@ void in_rows(const Kernels &kernels, const Kind &kind) {
     check::Dice dice(500 + static_cast<uint64_t>(kind.type));
     const std::vector<float> strange = {std::nanf(""), INFINITY, -INFINITY, -std::nanf("")};
     const Matrix m(kind, 33, k_of(kind, 3), reference::Scales::ordinary, dice);
-    for (int64_t count = 1; count <= MOST_ROWS; count++) {
+    for (int64_t count = 1; count <= kernels.tiles(m.kind.type).most; count++) {
         auto x = rows(count, m.k, Values::ordinary, dice);
         const auto good = multiply(kernels, m, x, count);
         const int64_t bad = dice.between(0, count - 1);

@@ -7,7 +7,7 @@ using namespace inhouse;
 
 namespace {
 
-// Multiplies `count` <= MOST_ROWS rows by one panel, K cut at `cuts`; outputs have a stride with room between.
+// Multiplies `count` rows by one panel, K cut at `cuts`; outputs have a stride with room between.
 struct Tried {
     int64_t stride;
     Guarded<float> out;
@@ -24,7 +24,7 @@ struct Tried {
             rows.push_back(read(form, row));
         }
         CHECK(room.whole(), "quantising wrote beside its rows");
-        const Tile tile = kernels.tiles(m.kind.type)[count - 1];
+        const Tile tile = kernels.tiles(m.kind.type).of(count);
         for (size_t i = 0; i + 1 < cuts.size(); i++)
             tile(m.panel(panel), room.data(), form.size(), form, cuts[i], cuts[i + 1], out.data(), static_cast<size_t>(stride), width(m, panel));
         CHECK(out.whole(), "a tile wrote beside its outputs");
@@ -66,7 +66,7 @@ void widths_and_heights(const Kernels &kernels, const Kind &kind) {
     check::Dice dice(static_cast<uint64_t>(kind.type));
     for (const int64_t columns : {1, 15, 16, 17, 31, 32, 33, 72}) {
         const Matrix m(kind, columns, k_of(kind, 3), reference::Scales::ordinary, dice);
-        for (int64_t count = 1; count <= MOST_ROWS; count++) all_panels(kernels, m, count, Values::ordinary, true, dice);
+        for (int64_t count = 1; count <= kernels.tiles(m.kind.type).most; count++) all_panels(kernels, m, count, Values::ordinary, true, dice);
     }
 }
 
@@ -83,7 +83,7 @@ void extremes(const Kernels &kernels, const Kind &kind) {
     check::Dice dice(200 + static_cast<uint64_t>(kind.type));
     for (int i = 0; i < check::rounds; i++) {
         const Matrix m(kind, dice.between(1, 40), some_k(kind, 4, dice), reference::Scales::extreme, dice);
-        all_panels(kernels, m, dice.between(1, MOST_ROWS), Values::extreme, dice.chance(0.5), dice);
+        all_panels(kernels, m, dice.between(1, kernels.tiles(m.kind.type).most), Values::extreme, dice.chance(0.5), dice);
     }
 }
 
