@@ -129,15 +129,7 @@ struct Kind {
     int type;
     const char *name;
     Form form;
-    void (*codes)(const uint8_t *block, struct Unpacked &to);  // of one block of the file, unless plain
-    size_t file_block;                                         // bytes of it
-};
-
-struct Unpacked {
-    uint8_t codes[SUPER];
-    uint16_t scale, min;              // bits of halves (bfloat16 where the form says so)
-    int8_t scales[SUPER / 16];        // of 256-blocks
-    uint8_t mins[SUPER / 16];
+    size_t file_block;  // bytes of one block in the file
 };
 
 const Kind *kind_of(int type);

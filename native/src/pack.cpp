@@ -1,248 +1,163 @@
-// From the file's blocks to panels. The file's forms are those of ggml-common.h and ggml-quants.c
-// (dequantize_row_*): what order codes lie in, how scales are packed.
-#include "form.h"
+// From the file's blocks to panels, as fast as memory takes them (about 0.1 ns for each weight; 0.04 in the cache).
+//
+// Of 32 columns 256 k-values at a time become bytes in the L1 (8 KiB, blocks.h), from where words of four k-values
+// go to the vectors that kernels read. Every line of a panel is written whole and once.
+//
+//   8 columns, a unit of 16 k-values              w[0]  a0 b0 c0 d0 e0 f0 g0 h0    four words of each column
+//   a: a0 a1 a2 a3 (words)                        w[1]  a1 b1 c1 d1 e1 f1 g1 h1    become four vectors of eight
+//   ...                              turned       w[2]  ...                        columns: 4 loads, 4 inserts and
+//   h: h0 h1 h2 h3                   ------->     w[3]                             8 unpacks for 128 weights
+//
+// Compiled for AVX2, which all of our kernels need; so none of it may run before best_kernels() found some.
+#include "blocks.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace inhouse {
 namespace {
 
-uint16_t half_at(const uint8_t *p) {
-    uint16_t v;
-    std::memcpy(&v, p, 2);
-    return v;
+// `from` has `stride` bytes from column to column.
+inline void turned(const uint8_t *from, size_t stride, __m256i (&w)[4]) {
+    const auto two = [&](size_t c) {
+        return _mm256_inserti128_si256(_mm256_castsi128_si256(load16(from + c * stride)), load16(from + (c + 4) * stride), 1);
+    };
+    const __m256i a = two(0), b = two(1), c = two(2), d = two(3);
+    const __m256i ab = _mm256_unpacklo_epi32(a, b), ab2 = _mm256_unpackhi_epi32(a, b);
+    const __m256i cd = _mm256_unpacklo_epi32(c, d), cd2 = _mm256_unpackhi_epi32(c, d);
+    w[0] = _mm256_unpacklo_epi64(ab, cd);
+    w[1] = _mm256_unpackhi_epi64(ab, cd);
+    w[2] = _mm256_unpacklo_epi64(ab2, cd2);
+    w[3] = _mm256_unpackhi_epi64(ab2, cd2);
 }
 
-void nibbles(const uint8_t *qs, uint8_t *to) {  // 16 bytes: first the low ones, then the high ones
-    for (int i = 0; i < 16; i++) {
-        to[i] = qs[i] & 15;
-        to[i + 16] = qs[i] >> 4;
-    }
+// Has the L2 fetch what comes next: 32 columns are more than a processor sees coming, and more lines than an L1 can
+// wait for. Behind the file's end it is no harm.
+inline void ahead(const uint8_t *from, int64_t size) {
+    for (int64_t at = 0; at < size; at += 64) _mm_prefetch(reinterpret_cast<const char *>(from + at), _MM_HINT_T1);
 }
 
-void fifth(const uint8_t *qh, uint8_t *to) {
-    uint32_t bits;
-    std::memcpy(&bits, qh, 4);
-    for (int i = 0; i < 32; i++) to[i] |= (bits >> i & 1) << 4;
-}
-
-void q4_0(const uint8_t *b, Unpacked &to) {
-    to.scale = half_at(b);
-    nibbles(b + 2, to.codes);
-}
-
-void q4_1(const uint8_t *b, Unpacked &to) {
-    to.scale = half_at(b);
-    to.min = half_at(b + 2);
-    nibbles(b + 4, to.codes);
-}
-
-void q5_0(const uint8_t *b, Unpacked &to) {
-    to.scale = half_at(b);
-    nibbles(b + 6, to.codes);
-    fifth(b + 2, to.codes);
-}
-
-void q5_1(const uint8_t *b, Unpacked &to) {
-    to.scale = half_at(b);
-    to.min = half_at(b + 2);
-    nibbles(b + 8, to.codes);
-    fifth(b + 4, to.codes);
-}
-
-void q8_0(const uint8_t *b, Unpacked &to) {
-    to.scale = half_at(b);
-    for (int i = 0; i < 32; i++) to.codes[i] = b[2 + i] ^ 0x80;
-}
-
-void mxfp4(const uint8_t *b, Unpacked &to) {
-    // 2^(e - 128), as the table's values are doubled; a bfloat16 below 2^-126 is a denormal
-    to.scale = b[0] > 1 ? static_cast<uint16_t>((b[0] - 1) << 7) : static_cast<uint16_t>(0x20 << b[0]);
-    nibbles(b + 1, to.codes);
-}
-
-void scale_min(int j, const uint8_t *q, int8_t &scale, uint8_t &min) {
-    if (j < 4) {
-        scale = static_cast<int8_t>(q[j] & 63);
-        min = q[j + 4] & 63;
-    } else {
-        scale = static_cast<int8_t>((q[j + 4] & 15) | (q[j - 4] >> 6) << 4);
-        min = static_cast<uint8_t>((q[j + 4] >> 4) | (q[j] >> 6) << 4);
-    }
-}
-
-void q4_K(const uint8_t *b, Unpacked &to) {
-    to.scale = half_at(b);
-    to.min = half_at(b + 2);
-    for (int j = 0; j < 8; j++) scale_min(j, b + 4, to.scales[j], to.mins[j]);
-    const uint8_t *qs = b + 16;
-    for (int j = 0; j < 8; j++)
-        for (int i = 0; i < 32; i++) to.codes[32 * j + i] = j % 2 ? qs[32 * (j / 2) + i] >> 4 : qs[32 * (j / 2) + i] & 15;
-}
-
-void q5_K(const uint8_t *b, Unpacked &to) {
-    to.scale = half_at(b);
-    to.min = half_at(b + 2);
-    for (int j = 0; j < 8; j++) scale_min(j, b + 4, to.scales[j], to.mins[j]);
-    const uint8_t *qh = b + 16, *qs = b + 48;
-    for (int j = 0; j < 8; j++)
-        for (int i = 0; i < 32; i++) {
-            uint8_t low = j % 2 ? qs[32 * (j / 2) + i] >> 4 : qs[32 * (j / 2) + i] & 15;
-            to.codes[32 * j + i] = low | (qh[i] >> j & 1) << 4;
-        }
-}
-
-void q6_K(const uint8_t *b, Unpacked &to) {
-    const uint8_t *ql = b, *qh = b + 128;
-    std::memcpy(to.scales, b + 192, 16);
-    to.scale = half_at(b + 208);
-    for (int n = 0; n < 2; n++)
-        for (int part = 0; part < 4; part++)
-            for (int i = 0; i < 32; i++) {
-                uint8_t low = ql[64 * n + 32 * (part % 2) + i];
-                to.codes[128 * n + 32 * part + i] =
-                    (part < 2 ? low & 15 : low >> 4) | (qh[32 * n + i] >> (2 * part) & 3) << 4;
+// One unit of 32 columns; `codes` has SUPER bytes of each.
+template <const Form &F>
+inline void put(const uint8_t *codes, uint8_t *unit) {
+    uint8_t *low = unit + F.high();
+    for (int q = 0; q < 4; q++) {  // 8 columns each
+        __m256i w[4];
+        turned(codes + 8 * q * SUPER, SUPER, w);
+        const auto all = [&](int shift, int mask) {  // two bits of each group of four side by side
+            return _mm256_or_si256(_mm256_or_si256(right(w[0], shift, mask), left(right(w[1], shift, mask), 2, mask)),
+                                   _mm256_or_si256(left(right(w[2], shift, mask), 4, mask), left(right(w[3], shift, mask), 6, mask)));
+        };
+        if constexpr (F.bits == 8)
+            for (int g = 0; g < 4; g++) store(unit + 128 * g + 32 * q, w[g]);
+        else if constexpr (F.bits >= 4)
+            for (int g = 0; g < 4; g += 2) store(low + 64 * g + 32 * q, _mm256_or_si256(right(w[g], 0, 15), left(w[g + 1], 4, 15)));
+        else
+            store(low + 32 * q, all(0, 3));
+        if constexpr (F.bits == 5 || F.bits == 3)
+            for (int g = 0; g < 4; g++) {
+                const int bits = _mm256_movemask_epi8(_mm256_slli_epi16(w[g], 8 - F.bits));
+                std::memcpy(unit + 16 * g + 4 * q, &bits, 4);
             }
-}
-
-void q2_K(const uint8_t *b, Unpacked &to) {
-    const uint8_t *qs = b + 16;
-    to.scale = half_at(b + 80);
-    to.min = half_at(b + 82);
-    for (int j = 0; j < 16; j++) {
-        to.scales[j] = static_cast<int8_t>(b[j] & 15);
-        to.mins[j] = b[j] >> 4;
-        for (int i = 0; i < 16; i++)
-            to.codes[16 * j + i] = qs[32 * (j / 8) + 16 * (j % 2) + i] >> (2 * (j % 8 / 2)) & 3;
+        if constexpr (F.bits == 6) store(unit + 32 * q, all(4, 3));
     }
 }
 
-void q3_K(const uint8_t *b, Unpacked &to) {
-    const uint8_t *mask = b, *qs = b + 32, *sc = b + 96;
-    to.scale = half_at(b + 108);
-    for (int j = 0; j < 16; j++) {
-        int low = j < 8 ? sc[j] & 15 : sc[j - 8] >> 4;
-        to.scales[j] = static_cast<int8_t>((low | (sc[8 + j % 4] >> (2 * (j / 4)) & 3) << 4) - 32);
-        for (int i = 0; i < 16; i++) {
-            int at = 16 * (j % 2) + i;
-            int bit = mask[at] >> (j / 2) & 1;
-            to.codes[16 * j + i] = static_cast<uint8_t>((qs[32 * (j / 8) + at] >> (2 * (j % 8 / 2)) & 3) | bit << 2);
-        }
-    }
-}
-
-void iq4_xs(const uint8_t *b, Unpacked &to) {
-    to.scale = half_at(b);
-    uint16_t high = half_at(b + 2);
-    for (int j = 0; j < 8; j++) {
-        int low = b[4 + j / 2] >> (4 * (j % 2)) & 15;
-        to.scales[j] = static_cast<int8_t>((low | (high >> (2 * j) & 3) << 4) - 32);
-        nibbles(b + 8 + 16 * j, to.codes + 32 * j);
-    }
-}
-
-constexpr Kind KINDS[] = {
-    {1, "f16", forms::f16, nullptr, 2},      {30, "bf16", forms::bf16, nullptr, 2},
-    {2, "q4_0", forms::q4_0, q4_0, 18},      {3, "q4_1", forms::q4_1, q4_1, 20},
-    {6, "q5_0", forms::q5_0, q5_0, 22},      {7, "q5_1", forms::q5_1, q5_1, 24},
-    {8, "q8_0", forms::q8_0, q8_0, 34},      {10, "q2_K", forms::q2_K, q2_K, 84},
-    {11, "q3_K", forms::q3_K, q3_K, 110},    {12, "q4_K", forms::q4_K, q4_K, 144},
-    {13, "q5_K", forms::q5_K, q5_K, 176},    {14, "q6_K", forms::q6_K, q6_K, 210},
-    {20, "iq4_nl", forms::iq4_nl, q4_0, 18}, {23, "iq4_xs", forms::iq4_xs, iq4_xs, 136},
-    {39, "mxfp4", forms::mxfp4, mxfp4, 17},
-};
-
-// One unit's codes of one column: four codes (one group of 4 k) are four bytes of a word.
-void put(const Form &f, const uint8_t *code, int column, uint8_t *unit) {
-    constexpr uint32_t ONE = 0x01010101;
-    const int half = column / 16, lane = column % 16;
-    const auto word = [](uint8_t *at) { return reinterpret_cast<uint32_t *>(at); };
-    uint8_t *low = unit + f.high();
-    for (int group = 0; group < 4; group++) {
-        uint32_t four;
-        std::memcpy(&four, code + 4 * group, 4);
-        if (f.bits == 8) {
-            word(unit + (2 * group + half) * 64)[lane] = four;
-        } else if (f.bits >= 4) {
-            word(low + (2 * (group / 2) + half) * 64)[lane] |= (four & 15 * ONE) << (4 * (group % 2));
-        } else {
-            word(low + half * 64)[lane] |= (four & 3 * ONE) << (2 * group);
-        }
-        if (f.bits == 5 || f.bits == 3) {
-            const uint32_t one = four >> (f.bits - 1) & ONE, bits = (one | one >> 7 | one >> 14 | one >> 21) & 15;
-            unit[(2 * group + half) * 8 + lane / 2] |= static_cast<uint8_t>(bits << (4 * (lane % 2)));
-        }
-        if (f.bits == 6) word(unit + half * 64)[lane] |= (four >> 4 & 3 * ONE) << (2 * group);
-    }
-}
-
-void put_block(const Form &f, const Unpacked &from, int column, uint8_t *record) {
-    for (int u = 0; u < f.block() / UNIT; u++) put(f, from.codes + u * UNIT, column, record + f.at_codes() + u * f.unit());
-    uint8_t *at = record + f.at_scales();
-    if (!f.super) {
-        std::memcpy(at + 2 * column, &from.scale, 2);
-        if (f.mins) std::memcpy(at + f.scales() + 2 * column, &from.min, 2);
-        return;
-    }
-    for (int s = 0; s < SUPER / f.sub; s++) at[s * PANEL + column] = static_cast<uint8_t>(from.scales[s]);
-    at += f.scales();
-    if (f.mins)
-        for (int s = 0; s < SUPER / f.sub; s++) at[s / 2 * 2 * PANEL + 2 * column + s % 2] = from.mins[s];
-    at += f.minima();
-    std::memcpy(at + 2 * column, &from.scale, 2);
-    if (f.mins) std::memcpy(at + 2 * PANEL + 2 * column, &from.min, 2);
-}
-
-}  // namespace
-
-const Kind *kinds(int &count) {
-    count = sizeof KINDS / sizeof *KINDS;
-    return KINDS;
-}
-
-const Kind *kind_of(int type) {
-    for (const Kind &k : KINDS)
-        if (k.type == type) return &k;
-    return nullptr;
-}
-
-namespace {
+// What stands beside the codes of one block, as it lies in a record.
+template <const Form &F>
+constexpr int BESIDE = F.record() - F.codes();
 
 template <const Form &F>
-void pack_as(const Kind &kind, const uint8_t *file, int64_t columns, int64_t k, uint8_t *to, int64_t first, int64_t last) {
-    constexpr Form f = F;
-    const int64_t blocks = k / f.block();
-    const size_t line = static_cast<size_t>(blocks) * kind.file_block;
+inline void put_scales(const uint8_t *block, int column, uint8_t *at) {
+    using Block = File<F>;
+    if constexpr (F.super) {
+        uint8_t scales[SUPER / 16], mins[SUPER / 16];
+        Block::scales(block, scales, mins);
+        for (int s = 0; s < SUPER / F.sub; s++) at[s * PANEL + column] = scales[s];
+        at += F.scales();
+        for (int s = 0; F.mins && s < SUPER / F.sub; s += 2) std::memcpy(at + s * PANEL + 2 * column, mins + s, 2);
+        at += F.minima();
+    }
+    if constexpr (Block::FACTOR < 0) {
+        const uint16_t factor = Block::factor(block);
+        std::memcpy(at + 2 * column, &factor, 2);
+    } else {
+        std::memcpy(at + 2 * column, block + Block::FACTOR, 2);
+    }
+    if constexpr (F.mins) std::memcpy(at + 2 * PANEL + 2 * column, block + Block::MINIMUM, 2);
+}
+
+// Nothing goes to the panel but in its order: a store to a line that is not there holds up those behind it.
+template <const Form &F>
+void pack_codes(const uint8_t *file, int64_t columns, int64_t k, uint8_t *to, int64_t first, int64_t last) {
+    using Block = File<F>;
+    constexpr int64_t RUN = SUPER / F.block();
+    alignas(64) uint8_t codes[PANEL * SUPER], beside[RUN * BESIDE<F>];
+    const int64_t blocks = k / F.block();
+    const size_t line = static_cast<size_t>(blocks) * Block::BYTES;
     for (int64_t p = first; p < last; p++) {
-        uint8_t *panel = to + static_cast<size_t>(p) * f.panel(k);
-        for (int64_t b = 0; b < blocks; b++) {
-            uint8_t *record = panel + static_cast<size_t>(b) * f.record();
-            std::memset(record, 0, f.record());
-            for (int c = 0; c < PANEL && p * PANEL + c < columns; c++) {
-                Unpacked one;
-                kind.codes(file + static_cast<size_t>(p * PANEL + c) * line + static_cast<size_t>(b) * kind.file_block, one);
-                put_block(f, one, c, record);
+        uint8_t *record = to + static_cast<size_t>(p) * F.panel(k);
+        const int here = static_cast<int>(std::min<int64_t>(PANEL, columns - p * PANEL));
+        if (here < PANEL) {  // columns that are missing are zeros
+            std::memset(codes, 0, sizeof codes);
+            std::memset(beside, 0, sizeof beside);
+        }
+        for (int64_t b = 0; b < blocks; b += RUN) {
+            const int64_t run = std::min(RUN, blocks - b);
+            for (int c = 0; c < here; c++) {
+                const uint8_t *block = file + static_cast<size_t>(p * PANEL + c) * line + static_cast<size_t>(b) * Block::BYTES;
+                ahead(block + 3 * RUN * Block::BYTES, RUN * Block::BYTES);
+                for (int64_t i = 0; i < run; i++, block += Block::BYTES) {
+                    Block::codes(block, codes + c * SUPER + i * F.block());
+                    put_scales<F>(block, c, beside + i * BESIDE<F>);
+                }
+            }
+            for (int64_t i = 0; i < run; i++, record += F.record()) {
+                std::memcpy(record + F.at_scales(), beside + i * BESIDE<F>, BESIDE<F>);
+                for (int u = 0; u < F.block() / UNIT; u++)
+                    put<F>(codes + i * F.block() + u * UNIT, record + F.at_codes() + u * F.unit());
             }
         }
     }
 }
 
-// 16-bit numbers: as many k-values of a column at a time as have room in the L1 with those of the others.
+// 16-bit numbers, eight k-values of 32 columns at a time: a word is two k-values, side by side in BF16's panels
+// and one behind the other in those of F16.
 template <const Form &F>
 void pack_numbers(const uint8_t *file, int64_t columns, int64_t k, uint8_t *to, int64_t first, int64_t last) {
-    constexpr int64_t PIECE = 64;
+    constexpr int64_t EIGHT = 8;
+    uint8_t filled_up[PANEL * 16];
+    const size_t line = static_cast<size_t>(k) * 2;
     for (int64_t p = first; p < last; p++) {
-        auto *panel = reinterpret_cast<uint16_t *>(to + static_cast<size_t>(p) * F.panel(k));
-        for (int64_t from = 0; from < filled(k); from += PIECE) {
-            const int64_t count = std::min(PIECE, k - from), room = std::min(PIECE, filled(k) - from);
-            for (int c = 0; c < PANEL; c++) {
-                uint16_t piece[PIECE] = {};
-                if (p * PANEL + c < columns) std::memcpy(piece, file + static_cast<size_t>((p * PANEL + c) * k + from) * 2, static_cast<size_t>(count) * 2);
-                uint16_t *at = panel + from * PANEL;
-                for (int64_t i = 0; i < room; i += 2) {
-                    at[i * PANEL + (F.bf16 ? 2 * c : c)] = piece[i];
-                    at[i * PANEL + (F.bf16 ? 2 * c + 1 : PANEL + c)] = piece[i + 1];
+        uint8_t *panel = to + static_cast<size_t>(p) * F.panel(k);
+        const uint8_t *rows = file + static_cast<size_t>(p * PANEL) * line;
+        const int here = static_cast<int>(std::min<int64_t>(PANEL, columns - p * PANEL));
+        for (int64_t at = 0; at < k; at += EIGHT) {
+            const uint8_t *from = rows + at * 2;
+            size_t stride = line;
+            for (int c = 0; at % 32 == 0 && c < here; c++) ahead(from + c * line + 3 * 64, 64);
+            if (here < PANEL || k - at < EIGHT) {
+                std::memset(filled_up, 0, sizeof filled_up);
+                for (int c = 0; c < here; c++) std::memcpy(filled_up + 16 * c, from + c * line, static_cast<size_t>(std::min(EIGHT, k - at)) * 2);
+                from = filled_up;
+                stride = 16;
+            }
+            const int words = k - at > QUAD ? 4 : 2;  // as far as K is filled up
+            for (int half = 0; half < 2; half++) {
+                __m256i a[4], b[4];
+                turned(from + 16 * half * stride, stride, a);
+                turned(from + (16 * half + 8) * stride, stride, b);
+                for (int w = 0; w < words; w++) {
+                    uint8_t *out = panel + (at + 2 * w) * PANEL * 2;
+                    if constexpr (F.bf16) {
+                        store(out + 64 * half, a[w]);
+                        store(out + 64 * half + 32, b[w]);
+                    } else {
+                        const __m256i low = _mm256_set1_epi32(0xffff);
+                        const __m256i even = _mm256_packus_epi32(_mm256_and_si256(a[w], low), _mm256_and_si256(b[w], low));
+                        const __m256i odd = _mm256_packus_epi32(_mm256_srli_epi32(a[w], 16), _mm256_srli_epi32(b[w], 16));
+                        store(out + 32 * half, _mm256_permute4x64_epi64(even, 0xd8));
+                        store(out + 64 + 32 * half, _mm256_permute4x64_epi64(odd, 0xd8));
+                    }
                 }
             }
         }
@@ -255,19 +170,19 @@ void pack(const Kind &kind, const uint8_t *file, int64_t columns, int64_t k, uin
     switch (kind.type) {
         case 1: return pack_numbers<forms::f16>(file, columns, k, to, first, last);
         case 30: return pack_numbers<forms::bf16>(file, columns, k, to, first, last);
-        case 2: return pack_as<forms::q4_0>(kind, file, columns, k, to, first, last);
-        case 3: return pack_as<forms::q4_1>(kind, file, columns, k, to, first, last);
-        case 6: return pack_as<forms::q5_0>(kind, file, columns, k, to, first, last);
-        case 7: return pack_as<forms::q5_1>(kind, file, columns, k, to, first, last);
-        case 8: return pack_as<forms::q8_0>(kind, file, columns, k, to, first, last);
-        case 10: return pack_as<forms::q2_K>(kind, file, columns, k, to, first, last);
-        case 11: return pack_as<forms::q3_K>(kind, file, columns, k, to, first, last);
-        case 12: return pack_as<forms::q4_K>(kind, file, columns, k, to, first, last);
-        case 13: return pack_as<forms::q5_K>(kind, file, columns, k, to, first, last);
-        case 14: return pack_as<forms::q6_K>(kind, file, columns, k, to, first, last);
-        case 20: return pack_as<forms::iq4_nl>(kind, file, columns, k, to, first, last);
-        case 23: return pack_as<forms::iq4_xs>(kind, file, columns, k, to, first, last);
-        case 39: return pack_as<forms::mxfp4>(kind, file, columns, k, to, first, last);
+        case 2: return pack_codes<forms::q4_0>(file, columns, k, to, first, last);
+        case 3: return pack_codes<forms::q4_1>(file, columns, k, to, first, last);
+        case 6: return pack_codes<forms::q5_0>(file, columns, k, to, first, last);
+        case 7: return pack_codes<forms::q5_1>(file, columns, k, to, first, last);
+        case 8: return pack_codes<forms::q8_0>(file, columns, k, to, first, last);
+        case 10: return pack_codes<forms::q2_K>(file, columns, k, to, first, last);
+        case 11: return pack_codes<forms::q3_K>(file, columns, k, to, first, last);
+        case 12: return pack_codes<forms::q4_K>(file, columns, k, to, first, last);
+        case 13: return pack_codes<forms::q5_K>(file, columns, k, to, first, last);
+        case 14: return pack_codes<forms::q6_K>(file, columns, k, to, first, last);
+        case 20: return pack_codes<forms::iq4_nl>(file, columns, k, to, first, last);
+        case 23: return pack_codes<forms::iq4_xs>(file, columns, k, to, first, last);
+        case 39: return pack_codes<forms::mxfp4>(file, columns, k, to, first, last);
     }
 }
 
