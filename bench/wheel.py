@@ -62,7 +62,11 @@ def serve(order: Mapping[str, Any], set_up: Callable[[Any, Any], None], work: Ca
         server = xllamacpp.Server(params)
         transport = httpx.HTTPTransport(uds=params.hostnames[0])
         told = work(httpx.Client(transport=transport, base_url="http://localhost", timeout=600))
-        report = json.loads(kernels.attach(order["library"], xllamacpp)) if order["library"] else {}
+        report = (
+            json.loads(kernels.report(kernels.attach(order["library"], xllamacpp)))
+            if order["library"]
+            else {}
+        )
     with os.fdopen(answer, "w") as file:
         json.dump({"told": told, "report": report}, file)
     os._exit(0 if server else 1)  # the engine's threads need no goodbye

@@ -1,6 +1,7 @@
 // How we come into the engine: the worker calls inhouse_kernels_attach, or a native program loads us as an
 // out-of-tree backend (GGML_BACKEND_PATH) and asks ggml_backend_score, which attaches and answers 0: "no
 // backend here", since all we are is a type of buffers of the CPU backend.
+#include "child.h"
 #include "plug.h"
 #include "report.h"
 
@@ -8,56 +9,49 @@
 #include <cstring>
 #include <dlfcn.h>
 #include <mutex>
-#include <sys/wait.h>
-#include <unistd.h>
 
 namespace inhouse {
 namespace {
 
 constexpr const char *LIST = "_Z39ggml_backend_cpu_get_extra_buffer_typesv";
-constexpr unsigned LONGEST_TEST = 60;  // seconds
+constexpr int LONGEST_TEST = 30;  // seconds
 
-// Tests in a child process, so that an engine whose insides differ costs a crash there, not here. The child
-// tells "type\treason\n" for each type, or "\treason\n" for all.
-std::string tested(const Engine &engine, const Kernels &kernels, std::vector<BufferType *> &list) {
-    int pipes[2];
-    if (pipe(pipes) != 0) return "\tthere is no pipe for the self test\n";
-    const pid_t child = fork();
-    if (child < 0) {
-        close(pipes[0]);
-        close(pipes[1]);
-        return "\tthere is no process for the self test\n";
-    }
-    if (child == 0) {
-        alarm(LONGEST_TEST);
-        Plug plug(engine, kernels);
-        std::string told, wrong = plug.prepare();
-        if (!wrong.empty()) told = "\t" + wrong + "\n";
-        if (wrong.empty()) {
-            plug.insert(list);
-            int count;
-            const Kind *all = kinds(count);
-            for (int i = 0; i < count; i++)
-                if (kernels.tiles(all[i].type)) told += std::string(all[i].name) + "\t" + plug.test(all[i]) + "\n";
-        }
-        for (size_t sent = 0; sent < told.size();) {
-            const ssize_t n = write(pipes[1], told.data() + sent, told.size() - sent);
-            if (n <= 0) _exit(2);
-            sent += static_cast<size_t>(n);
-        }
-        _exit(0);
-    }
-    close(pipes[1]);
-    std::string told;
-    char part[4096];
-    for (ssize_t n; (n = read(pipes[0], part, sizeof part)) > 0;) told.append(part, static_cast<size_t>(n));
-    close(pipes[0]);
-    int status = 0;
-    waitpid(child, &status, 0);
-    if (WIFSIGNALED(status)) return "\tthe self test ended with signal " + std::to_string(WTERMSIG(status)) + "\n";
-    return status == 0 && !told.empty() ? told : "\tthe self test failed\n";
+// What the self test says, so far as it is read: "" once the engine's structures are as we know them, or why they
+// are not; then "type\treason" for each type.
+Child *TEST;
+
+std::vector<const Kind *> types_of(const Kernels &kernels) {
+    std::vector<const Kind *> found;
+    int count;
+    const Kind *all = kinds(count);
+    for (int i = 0; i < count; i++)
+        if (kernels.tiles(all[i].type)) found.push_back(&all[i]);
+    return found;
 }
 
+// The types that passed; the report knows why others did not. Whatever ends the test before its time ends all.
+std::vector<const Kind *> passed(const std::vector<const Kind *> &types) {
+    std::vector<const Kind *> good;
+    Report &told = report();
+    while (const auto line = TEST->line()) {
+        const size_t tab = line->find('\t');
+        const std::string name = line->substr(0, tab), why = tab == std::string::npos ? "?" : line->substr(tab + 1);
+        told.types[name] = why;
+        for (const Kind *kind : types)
+            if (why.empty() && name == kind->name) good.push_back(kind);
+    }
+    told.why = TEST->wrong();
+    if (!told.why.empty()) good.clear();
+    if (told.why.empty() && good.empty()) told.why = "no kernel passed its self test";
+    told.on = !good.empty();
+    told.write();
+    return good;
+}
+
+// The self test runs in a child, so that an engine whose insides differ costs a crash there, not here. It says
+// first whether the engine's structures are as we know them, which is soon and is waited for: only then do we do the
+// same ourselves. What its comparisons say is asked for when the engine asks for the first time whether we take
+// a weight; meanwhile it goes on to start, beside the test.
 std::string attach(void *handle) {
     const char *wanted = std::getenv("INHOUSE_KERNELS");
     if (wanted && std::strcmp(wanted, "off") == 0) return "switched off by INHOUSE_KERNELS";
@@ -71,25 +65,24 @@ std::string attach(void *handle) {
     const auto list = reinterpret_cast<List>(dlsym(handle, LIST));
     if (!list) return "the engine's list of buffer types cannot be reached";
 
-    const std::string told = tested(engine, *kernels, list());
-    std::vector<const Kind *> good;
-    int count;
-    const Kind *all = kinds(count);
-    for (size_t at = 0; at < told.size();) {
-        const size_t tab = told.find('\t', at), end = told.find('\n', at);
-        if (tab == std::string::npos || end == std::string::npos) return "the self test was cut off";
-        const std::string name = told.substr(at, tab - at), why = told.substr(tab + 1, end - tab - 1);
-        if (name.empty()) return why;
-        report().types[name] = why;
-        for (int i = 0; i < count; i++)
-            if (why.empty() && name == all[i].name) good.push_back(&all[i]);
-        at = end + 1;
-    }
-    if (good.empty()) return "no kernel passed its self test";
+    static const std::vector<const Kind *> types = types_of(*kernels);
+    TEST = new Child(LONGEST_TEST, [&](const Child::Tell &tell) {
+        Plug plug(engine, *kernels);
+        const std::string wrong = plug.prepare();
+        if (wrong.empty()) plug.insert(list());
+        tell(wrong);
+        if (!wrong.empty()) return;
+        const std::vector<std::string> told = plug.test(types);
+        for (size_t i = 0; i < types.size(); i++) tell(std::string(types[i]->name) + '\t' + told[i]);
+    });
+    const auto first = TEST->line();
+    if (!first) return TEST->wrong().empty() ? "the self test said nothing" : TEST->wrong();
+    if (!first->empty()) return *first;
     static Plug plug(engine, *kernels);
     if (std::string wrong = plug.prepare(); !wrong.empty()) return wrong;
-    plug.keep(good);
+    plug.await([] { return passed(types); });
     plug.insert(list());
+    std::atexit(Plug::settle);  // who asked for nothing is still told the truth
     return "";
 }
 
@@ -100,16 +93,21 @@ std::string attach(void *handle) {
 
 EXPORTED int inhouse_kernels_attach(void *handle) {
     static std::once_flag once;
+    static bool in = false;
     std::call_once(once, [handle] {
         auto &told = inhouse::report();
         told.why = inhouse::attach(handle ? handle : RTLD_DEFAULT);
-        told.on = told.why.empty();
+        in = told.why.empty();
+        if (in) told.why = "the self test has not ended";
         told.write();
     });
-    return inhouse::report().on ? 1 : 0;
+    return in ? 1 : 0;
 }
 
-EXPORTED const char *inhouse_kernels_report() { return inhouse::report().json(); }
+EXPORTED const char *inhouse_kernels_report() {
+    inhouse::Plug::settle();
+    return inhouse::report().json();
+}
 
 // For programs that load no backends: LD_PRELOAD with INHOUSE_KERNELS=preload.
 __attribute__((constructor)) static void preloaded() {

@@ -4,6 +4,7 @@
 #include "engine.h"
 #include "form.h"
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -17,10 +18,14 @@ std::string check_structures(const Engine &engine);
 class Plug {
   public:
     Plug(const Engine &engine, const Kernels &kernels);
-    std::string prepare();                        // "" or why it cannot be
-    std::string test(const Kind &kind);           // compares with the engine: "" or what is wrong
-    void keep(const std::vector<const Kind *> &good);
-    void insert(std::vector<BufferType *> &list); // at the head: asked before the engine's own
+    std::string prepare();                         // "" or why it cannot be
+    std::vector<std::string> test(const std::vector<const Kind *> &kinds);  // compares with the engine: "" or what is wrong
+    void insert(std::vector<BufferType *> &list);  // at the head: asked before the engine's own
+
+    // Types that `answer` does not name are declined. It is asked when the engine asks for the first time whether
+    // we take a weight, or by settle().
+    void await(std::function<std::vector<const Kind *>()> answer);
+    static void settle();
 };
 
 }  // namespace inhouse

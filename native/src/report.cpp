@@ -10,6 +10,8 @@
 namespace inhouse {
 namespace {
 
+constexpr std::chrono::milliseconds SELDOM{100};  // a file for each tensor would cost more than packing it
+
 std::string quoted(const std::string &text) {
     std::string out = "\"";
     for (const char c : text) {
@@ -34,13 +36,20 @@ void Report::render() {
             ", \"tensors\": " + object(tensors_, [](long n) { return std::to_string(n); }) + ", \"bytes\": " + std::to_string(bytes_) + "}";
 }
 
+void Report::expect(size_t bytes) {
+    const std::lock_guard<std::mutex> guard(lock_);
+    expected_ += bytes;
+}
+
 void Report::packed(const char *type, size_t bytes) {
+    bool now;
     {
         const std::lock_guard<std::mutex> guard(lock_);
         tensors_[type]++;
         bytes_ += bytes;
+        now = bytes_ >= expected_ || std::chrono::steady_clock::now() - written_ > SELDOM;
     }
-    write();
+    if (now) write();
 }
 
 const char *Report::json() {
@@ -54,6 +63,7 @@ void Report::write() {
     if (!path || !*path) return;
     const std::lock_guard<std::mutex> guard(lock_);
     render();
+    written_ = std::chrono::steady_clock::now();
     const std::string part = std::string(path) + ".part";
     std::FILE *file = std::fopen(part.c_str(), "w");
     if (!file) return;

@@ -15,20 +15,26 @@ from pathlib import Path
 from typing import Any
 
 
-def attach(library: str, engine: Any) -> str:
+def attach(library: str, engine: Any) -> ctypes.CDLL:
     """Put the kernels of ``library`` before those of ``engine`` (the xllamacpp module), whose server must
-    not have been made yet; the library's report. Raises OSError, AttributeError.
+    not have been made yet. Raises OSError, AttributeError.
 
-    The handle is that of the module's own file, which holds llama.cpp's symbols: Python loads modules so that
-    nobody else sees theirs.
+    They may still be testing themselves then: the engine waits for that when it loads its first weight,
+    ``report`` at once. The handle is that of the module's own file, which holds llama.cpp's symbols: Python
+    loads modules so that nobody else sees theirs.
     """
     module = ctypes.CDLL(_extension(engine), mode=os.RTLD_NOW | os.RTLD_NOLOAD)
     kernels = ctypes.CDLL(library)
     kernels.inhouse_kernels_attach.argtypes = [ctypes.c_void_p]
     kernels.inhouse_kernels_attach.restype = ctypes.c_int
+    kernels.inhouse_kernels_attach(module._handle)
+    return kernels
+
+
+def report(kernels: ctypes.CDLL) -> str:
+    """What came of it, as JSON, once the self-test has ended. Raises AttributeError."""
     kernels.inhouse_kernels_report.argtypes = []
     kernels.inhouse_kernels_report.restype = ctypes.c_char_p
-    kernels.inhouse_kernels_attach(module._handle)
     return bytes(kernels.inhouse_kernels_report() or b"").decode("utf-8", "replace")
 
 
@@ -57,7 +63,7 @@ def main() -> None:
     os.dup2(2, 1)
     import xllamacpp
 
-    told = attach(sys.argv[1], xllamacpp)
+    told = report(attach(sys.argv[1], xllamacpp))
     with os.fdopen(answer, "w", encoding="utf-8") as file:
         file.write(told.strip() + "\n")
 
