@@ -11,7 +11,6 @@
 #include "avx512.h"
 #include "tiles.h"
 
-#include <cmath>
 #include <cstring>
 
 namespace inhouse {
@@ -209,47 +208,8 @@ struct Heights {
     static constexpr Tile all[] = {tile<F, 1>, tile<F, 2>, tile<F, 3>, tile<F, 4>, tile<F, 5>, tile<F, 6>, tile<F, 7>, tile<F, 8>};
 };
 
-// One row of activations: a scale per block, so that the largest value becomes 127. A block with a value that
-// is no finite number gets that as its scale, and so the outputs are none either, as the engine's are.
-void quantise(const RowForm &form, const float *x, int8_t *to) {
-    if (form.row != Row::codes) return keep_floats(form, x, to);
-    auto *scales = reinterpret_cast<float *>(to + form.scales());
-    auto *zeros = reinterpret_cast<int32_t *>(to + form.zeros());
-    for (int64_t b = 0; b < form.k / form.block; b++) {
-        const float *from = x + b * form.block;
-        __m512 most = _mm512_setzero_ps();
-        __mmask16 strange = 0;
-        for (int i = 0; i < form.block; i += 16) {
-            const __m512 v = _mm512_loadu_ps(from + i);
-            strange |= _mm512_fpclass_ps_mask(v, 0x99);  // NaN or infinite
-            most = _mm512_max_ps(most, _mm512_abs_ps(v));
-        }
-        const float largest = _mm512_reduce_max_ps(most);
-        const bool any = !strange && largest >= NOTHING;
-        scales[b] = strange ? NAN : any ? largest / 127 : 0;
-        const __m512 by = _mm512_set1_ps(any ? 127 / largest : 0);
-        for (int s = 0; s < form.block / form.sub; s++) {
-            __m512i sum = _mm512_setzero_si512();
-            for (int i = s * form.sub; i < (s + 1) * form.sub; i += 16) {
-                const __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(strange ? _mm512_setzero_ps() : _mm512_loadu_ps(from + i), by));
-                sum = _mm512_add_epi32(sum, q);
-                _mm_storeu_si128(reinterpret_cast<__m128i *>(to + b * form.block + i), _mm512_cvtsepi32_epi8(q));
-            }
-            const int total = _mm512_reduce_add_epi32(sum);
-            const int64_t at = b * (form.block / form.sub) + s;
-            zeros[at] = -form.zero * total;
-            if (!form.mins) continue;
-            if (form.super) {
-                reinterpret_cast<int16_t *>(to + form.sums())[at] = static_cast<int16_t>(total);
-            } else {
-                reinterpret_cast<float *>(to + form.sums())[at] = scales[b] * static_cast<float>(total);
-            }
-        }
-    }
-}
-
 }  // namespace
 
-extern const Kernels AVX512_VNNI{"avx512-vnni", tiles_of<Heights, plain_avx512>, quantise, false};
+extern const Kernels AVX512_VNNI{"avx512-vnni", tiles_of<Heights, plain_avx512>, quantise_avx512, false};
 
 }  // namespace inhouse

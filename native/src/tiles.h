@@ -8,6 +8,8 @@ namespace inhouse {
 // Tiles of F16 and BF16; none for other types.
 Tiles plain_avx512(int type);
 Tiles plain_avx2(int type);
+// A row of activations as its form says, for AVX-512.
+void quantise_avx512(const RowForm &form, const float *x, int8_t *to);
 // A row of floats as it is, filled up with zeros.
 void keep_floats(const RowForm &form, const float *x, int8_t *to);
 
