@@ -1,12 +1,13 @@
 """What do our kernels make of llama.cpp on this machine?
 
 usage: python bench/kernels.py --bin DIR --models FILE[,FILE] [--library FILE] [--rounds 5] [--threads N]
-       [--only prefill,decode,together,load,memory,wheel]
+       [--only prefill,decode,together,load,memory,wheel] [--openvino PYTHON]
 
 DIR holds a native build's llama-bench (it must export ggml's symbols) and, for the eight sequences,
 llama-batched-bench; without that one a batch of 8 tokens of one sequence stands in, and the output says so.
 Each round runs every measurement with the library (GGML_BACKEND_PATH) and without, the order by turns, so
-that both see the same weather. ``wheel`` does the same inside the xllamacpp wheel's server.
+that both see the same weather. ``wheel`` does the same inside the xllamacpp wheel's server. ``--openvino`` names a
+Python that has openvino-genai, whose numbers of the same round are then set beside ours.
 
 Load is the wall time of a llama-bench that makes one token: start, self test, reading and packing; memory its
 peak resident size, which counts the pages of a mapped file, too.
@@ -40,6 +41,7 @@ TARGETS = {
     "memory": "<= 1.05",
 }
 WHEEL, BATCHED = "wheel", "llama-batched-bench"
+OPENVINO = ("prefill", "decode")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Setup:
     folder: Path
     library: Path
     threads: int
+    openvino: str
 
     def env(self, ours: bool, report: str, program: str = "") -> dict[str, str]:
         """llama-batched-bench loads no backends, so the library is preloaded there."""
@@ -102,6 +105,20 @@ class Setup:
         """Seconds and MiB until there is one token."""
         words = ("-m", model, "-p", 0, "-n", 1, "-r", 1, "-t", self.threads, "--no-warmup", "-o", "json")
         return self.run(ours, "llama-bench", *words)[1:]
+
+    def genai(self, model: Path) -> dict[str, float]:
+        """OpenVINO's tokens/s; nothing where it does not read the file."""
+        words = [self.openvino, str(Path(__file__).with_name("genai.py")), str(model), str(self.threads)]
+        done = subprocess.run(
+            [*words, str(PREFILL), str(GENERATED)], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise SystemExit(f"OpenVINO failed: {done.stderr[-2000:]}")
+        told: dict[str, Any] = json.loads(done.stdout)
+        if "why" in told:
+            print(f"OpenVINO does not read {model.name}: {told['why']}")
+            return {}
+        return told
 
 
 def in_wheel(setup: Setup, ours: bool, model: Path) -> dict[str, float]:
@@ -168,18 +185,21 @@ def rounds_of(setup: Setup, model: Path, only: set[str]) -> Iterator[dict[tuple[
                 found |= {
                     (f"{WHEEL} {name}", ours): value for name, value in in_wheel(setup, ours, model).items()
                 }
+        if setup.openvino and only >= set(OPENVINO):
+            for name, value in setup.genai(model).items():
+                found[f"OpenVINO {name}", False], found[f"OpenVINO {name}", True] = value, found[name, True]
         yield found
         turn = not turn
 
 
 def show(model: Path, rounds: list[dict[tuple[str, bool], float]], stand_in: bool) -> None:
     """Medians, spreads and the ratios of each round."""
-    print(f"\n{model.name}\n{'':18}{'stock':>28}{'ours':>28}{'ratio of a round':>24}  target")
+    print(f"\n{model.name}\n{'':18}{'theirs':>28}{'ours':>28}{'ratio of a round':>24}  target")
     for name in dict.fromkeys(name for name, _ in rounds[0]):
-        stock, ours = ([one[name, which] for one in rounds] for which in (False, True))
-        ratio = shown([a / b for a, b in zip(ours, stock, strict=True)])
+        theirs, ours = ([one[name, which] for one in rounds] for which in (False, True))
+        ratio = shown([a / b for a, b in zip(ours, theirs, strict=True)])
         label = "a batch of 8" if stand_in and name == "together" else name
-        print(f"{label:18}{shown(stock):>28}{shown(ours):>28}{ratio:>24}  {TARGETS.get(name, '')}")
+        print(f"{label:18}{shown(theirs):>28}{shown(ours):>28}{ratio:>24}  {TARGETS.get(name, '')}")
         assert statistics.median(ours) > 0
 
 
@@ -199,13 +219,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--only", default=",".join((*TARGETS, WHEEL)))
+    parser.add_argument("--openvino", default="", help="a Python that has openvino-genai")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
         child(json.loads(args.child))
     if not args.bin or not args.models:
         parser.error("--bin and --models are needed")
-    setup = Setup(args.bin, (args.library or _library()).absolute(), args.threads)
+    setup = Setup(args.bin, (args.library or _library()).absolute(), args.threads, args.openvino)
     stand_in = not (args.bin / BATCHED).exists()
     print(f"{hardware()}; {args.threads} threads, {args.rounds} rounds: median (least .. most)")
     print(
