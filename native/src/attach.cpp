@@ -1,6 +1,7 @@
 // How we come into the engine: the worker calls inhouse_kernels_attach, or a native program loads us as an
 // out-of-tree backend (GGML_BACKEND_PATH) and asks ggml_backend_score, which attaches and answers 0: "no
 // backend here", since all we are is a type of buffers of the CPU backend.
+#include "amx.h"
 #include "child.h"
 #include "plug.h"
 #include "report.h"
@@ -58,6 +59,7 @@ std::string attach(void *handle) {
     std::string none;
     const Kernels *kernels = best_kernels(&none);
     if (!kernels) return none;
+    kernels = worthwhile(*kernels, report().passed_over);
     report().isa = kernels->isa;
     static Engine engine;
     if (std::string missing = find_engine(handle, engine); !missing.empty()) return missing;

@@ -241,6 +241,7 @@ void tile(const uint8_t *panel, const int8_t *row, size_t stride, const RowForm 
 template <const Form &F>
 struct Heights {
     static constexpr Tile all[] = {tile<F, 1>, tile<F, 2>, tile<F, 3>, tile<F, 4>, tile<F, 5>, tile<F, 6>};
+    static constexpr Tiles value = tiles_in(all);
 };
 
 inline __m256 magnitude(__m256 v) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v); }

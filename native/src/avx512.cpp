@@ -8,48 +8,11 @@
 // memory is: a panel is read once, from front to back, each line in its turn, which is what the processor's
 // prefetching follows (out of order a core read 12 GB/s instead of 30). R = 7 and 8 spill some sums and are no
 // faster in the cache, but pass over memory once where two tiles would wait for it by turns.
-#include "avx512.h"
+#include "avx512_codes.h"
 #include "tiles.h"
-
-#include <cstring>
 
 namespace inhouse {
 namespace {
-
-alignas(16) constexpr uint8_t IQ4[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
-alignas(16) constexpr uint8_t FP4[16] = {128, 129, 130, 131, 132, 134, 136, 140, 128, 127, 126, 125, 124, 122, 120, 116};
-
-template <const Form &F>
-inline __m512i code(const uint8_t *unit, int group, int half, __m512i table) {
-    const __m512i low4 = _mm512_set1_epi8(15), two = _mm512_set1_epi8(3), high2 = _mm512_set1_epi8(0x30);
-    if constexpr (F.bits == 8) return _mm512_loadu_si512(unit + (2 * group + half) * 64);
-    const uint8_t *low = unit + F.high();
-    __m512i v;
-    if constexpr (F.bits >= 4) {
-        v = _mm512_loadu_si512(low + (2 * (group / 2) + half) * 64);
-        v = _mm512_and_si512(group % 2 ? _mm512_srli_epi16(v, 4) : v, low4);
-        if constexpr (F.table) v = _mm512_shuffle_epi8(table, v);
-    } else {
-        v = _mm512_and_si512(_mm512_srli_epi16(_mm512_loadu_si512(low + half * 64), 2 * group), two);
-    }
-    if constexpr (F.bits == 5 || F.bits == 3) {
-        uint64_t mask;
-        std::memcpy(&mask, unit + (2 * group + half) * 8, 8);
-        v = _mm512_mask_add_epi8(v, mask, v, _mm512_set1_epi8(F.bits == 5 ? 16 : 4));
-    }
-    if constexpr (F.bits == 6) {
-        __m512i h = _mm512_loadu_si512(unit + half * 64);
-        h = group < 2 ? _mm512_slli_epi16(h, 4 - 2 * group) : _mm512_srli_epi16(h, 2 * group - 4);
-        v = _mm512_or_si512(v, _mm512_and_si512(h, high2));
-    }
-    return v;
-}
-
-inline __m512i spread(const int8_t *p) {
-    int32_t four;
-    std::memcpy(&four, p, 4);
-    return _mm512_set1_epi32(four);
-}
 
 // High tiles compute so long on each line that the processor's own prefetching lags: R = 8 of Q4_K took 18.6 GB/s
 // of memory with two threads, with this 23.2 of the 26.4 that it takes from the L2. Low ones are slower with it.
@@ -73,23 +36,10 @@ inline void unit_products(const uint8_t *unit, const int8_t *row, size_t stride,
     }
 }
 
-inline __m512 halves(const uint8_t *p, bool bf16) {
-    const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(p));
-    return bf16 ? _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(v), 16)) : _mm512_cvtph_ps(v);
-}
-
-inline const float *floats(const int8_t *p) { return reinterpret_cast<const float *>(p); }
-inline const int32_t *ints(const int8_t *p) { return reinterpret_cast<const int32_t *>(p); }
-
 template <int R>
 inline void begin(__m512i (&sums)[R][2], const int8_t *zeros, size_t stride, bool shifted) {
     UNROLL for (int r = 0; r < R; r++)
         sums[r][0] = sums[r][1] = shifted ? _mm512_set1_epi32(*ints(zeros + r * stride)) : _mm512_setzero_si512();
-}
-
-template <const Form &F>
-inline __m512i table_of() {
-    return _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i *>(F.bf16 ? FP4 : IQ4)));
 }
 
 template <const Form &F, int R>
@@ -123,10 +73,6 @@ void blocks_of_32(const uint8_t *panel, const int8_t *row, size_t stride, const 
         }
     }
     finish<R>(total, out, out_stride, columns, from != 0);
-}
-
-inline __m512 bytes(const uint8_t *p) {
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i *>(p))));
 }
 
 template <const Form &F, int R>
@@ -206,6 +152,7 @@ void tile(const uint8_t *panel, const int8_t *row, size_t stride, const RowForm 
 template <const Form &F>
 struct Heights {
     static constexpr Tile all[] = {tile<F, 1>, tile<F, 2>, tile<F, 3>, tile<F, 4>, tile<F, 5>, tile<F, 6>, tile<F, 7>, tile<F, 8>};
+    static constexpr Tiles value = tiles_in(all);
 };
 
 }  // namespace

@@ -114,12 +114,15 @@ using Tile = void (*)(const uint8_t *panel, const int8_t *row, size_t stride, co
 // its inverse might be infinite.
 constexpr float NOTHING = 1e-35f;
 
-constexpr int HIGHEST = 12;  // rows of the highest tile of any type
+// The same for any number of rows; quicker than tiles where these are more than the most that a tile has.
+using Tall = void (*)(const uint8_t *panel, const int8_t *row, size_t stride, const RowForm &rows, int64_t from, int64_t to,
+                      float *out, size_t out_stride, int columns, int64_t count);
 
 // The tiles of a type for 1, 2 .. most rows.
 struct Tiles {
-    const Tile *by_rows;
-    int most;
+    const Tile *by_rows = nullptr;
+    int most = 0;
+    Tall tall = nullptr;
 
     explicit operator bool() const { return by_rows != nullptr; }
     Tile of(int64_t rows) const { return by_rows[rows - 1]; }

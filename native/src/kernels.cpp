@@ -1,12 +1,12 @@
 // Which kernels this processor has.
-#include "tiles.h"
+#include "amx.h"
 
 #include <cstdlib>
 #include <cstring>
 
 namespace inhouse {
 
-extern const Kernels AVX512_BF16, AVX512_VNNI, AVX_VNNI, AVX2;
+extern const Kernels AVX512_VNNI, AVX_VNNI, AVX2;
 
 namespace {
 
@@ -24,7 +24,11 @@ bool has_avx512_bf16() { return has_avx512_vnni() && __builtin_cpu_supports("avx
 constexpr struct {
     const Kernels &kernels;
     bool (*here)();
-} ALL[] = {{AVX512_BF16, has_avx512_bf16}, {AVX512_VNNI, has_avx512_vnni}, {AVX_VNNI, has_avx_vnni}, {AVX2, has_avx2}};  // best first
+} ALL[] = {{AMX, [] { return has_avx512_bf16() && has_amx(); }},
+           {AVX512_BF16, has_avx512_bf16},
+           {AVX512_VNNI, has_avx512_vnni},
+           {AVX_VNNI, has_avx_vnni},
+           {AVX2, has_avx2}};  // best first
 
 }  // namespace
 
@@ -44,7 +48,7 @@ const Kernels *best_kernels(std::string *why) {
             continue;
         }
         if (one.here()) return &one.kernels;
-        if (wanted && why) *why = std::string("INHOUSE_KERNELS_ISA asks for ") + wanted + ", which this processor has not";
+        if (wanted && why) *why = std::string("INHOUSE_KERNELS_ISA asks for ") + wanted + ", which this processor, or its system, has not";
         if (wanted) return nullptr;
     }
     if (!why) return nullptr;

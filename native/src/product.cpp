@@ -64,9 +64,10 @@ bool Packed::compute_forward(Work *work, Tensor *op) {
     return true;
 }
 
-// `count` rows by one panel, in tiles of nearly equal height.
+// `count` rows by one panel: all at once where that can be, or in tiles of nearly equal height.
 void Packed::span(const uint8_t *panel, const int8_t *rows, size_t stride, const RowForm &form, int64_t count, float *out,
                   size_t out_stride, int columns, int64_t from, int64_t to) const {
+    if (tiles_.tall && count > tiles_.most) return tiles_.tall(panel, rows, stride, form, from, to, out, out_stride, columns, count);
     for (int64_t done = 0, left = (count + tiles_.most - 1) / tiles_.most; left > 0; left--) {
         const int64_t height = (count - done + left - 1) / left;
         tiles_.of(height)(panel, rows + done * stride, stride, form, from, to, out + done * out_stride, out_stride, columns);
@@ -146,10 +147,10 @@ void Packed::multiply_by_expert(const Work &work, Tensor *op) const {
         for (int64_t p = first; p < last; p++) {
             const auto *panel = static_cast<const uint8_t *>(weights->data) + (e * panels + p) * panel_size;
             const int width = static_cast<int>(std::min<int64_t>(PANEL, columns - p * PANEL));
-            for (int64_t r = starts[e]; r < starts[e + 1]; r += tiles_.most) {
-                const int64_t height = std::min<int64_t>(tiles_.most, starts[e + 1] - r);
-                float out[HIGHEST * PANEL];
-                tiles_.of(height)(panel, codes + r * stride, stride, form, 0, k, out, PANEL, width);
+            for (int64_t r = starts[e]; r < starts[e + 1]; r += ROW_BLOCK) {
+                const int64_t height = std::min(ROW_BLOCK, starts[e + 1] - r);
+                float out[ROW_BLOCK * PANEL];
+                span(panel, codes + r * stride, stride, form, height, out, PANEL, width, 0, k);
                 for (int64_t i = 0; i < height; i++) {
                     const int64_t slot = sorted[r + i] % used, token = sorted[r + i] / used;
                     auto *to = reinterpret_cast<float *>(static_cast<char *>(op->data) + slot * op->nb[1] + token * op->nb[2]);

@@ -32,7 +32,8 @@ std::string object(const Map &map, Show show) {
 
 void Report::render() {
     text_ = std::string("{\"version\": ") + quoted(INHOUSE_KERNELS_VERSION) + ", \"on\": " + (on ? "true" : "false") +
-            ", \"why\": " + quoted(why) + ", \"isa\": " + quoted(isa) + ", \"types\": " + object(types, quoted) +
+            ", \"why\": " + quoted(why) + ", \"isa\": " + quoted(isa) + ", \"passed_over\": " + quoted(passed_over) +
+            ", \"types\": " + object(types, quoted) +
             ", \"tensors\": " + object(tensors_, [](long n) { return std::to_string(n); }) + ", \"bytes\": " + std::to_string(bytes_) + "}";
 }
 

@@ -13,6 +13,7 @@ class Report {
   public:
     bool on = false;
     std::string why, isa;
+    std::string passed_over;                   // why not a better isa that the processor has
     std::map<std::string, std::string> types;  // "" or why not
 
     void expect(size_t bytes);                    // a buffer for weights

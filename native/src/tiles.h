@@ -18,26 +18,33 @@ constexpr Tiles tiles_in(const Tile (&all)[Most]) {
     return {all, Most};
 }
 
-// `Of<form>::all` has a tile for 1, 2 .. rows; `type` is ggml's number, as in Kind. Static, since the
-// linker would take this for one function: the name of Of is the same in each file.
+// What `Of` has as its value for the form of a type (ggml's number, as in Kind); nothing for other types. Static, since
+// the linker would take this for one function: the name of Of is the same in each file.
+template <template <const Form &> class Of, class Value>
+static Value by_type(int type) {
+    switch (type) {
+        case 2: return Of<forms::q4_0>::value;
+        case 3: return Of<forms::q4_1>::value;
+        case 6: return Of<forms::q5_0>::value;
+        case 7: return Of<forms::q5_1>::value;
+        case 8: return Of<forms::q8_0>::value;
+        case 10: return Of<forms::q2_K>::value;
+        case 11: return Of<forms::q3_K>::value;
+        case 12: return Of<forms::q4_K>::value;
+        case 13: return Of<forms::q5_K>::value;
+        case 14: return Of<forms::q6_K>::value;
+        case 20: return Of<forms::iq4_nl>::value;
+        case 23: return Of<forms::iq4_xs>::value;
+        case 39: return Of<forms::mxfp4>::value;
+        default: return {};
+    }
+}
+
+// Tiles of codes, or of 16-bit numbers.
 template <template <const Form &> class Of, Tiles (*Plain)(int)>
 static Tiles tiles_of(int type) {
-    switch (type) {
-        case 2: return tiles_in(Of<forms::q4_0>::all);
-        case 3: return tiles_in(Of<forms::q4_1>::all);
-        case 6: return tiles_in(Of<forms::q5_0>::all);
-        case 7: return tiles_in(Of<forms::q5_1>::all);
-        case 8: return tiles_in(Of<forms::q8_0>::all);
-        case 10: return tiles_in(Of<forms::q2_K>::all);
-        case 11: return tiles_in(Of<forms::q3_K>::all);
-        case 12: return tiles_in(Of<forms::q4_K>::all);
-        case 13: return tiles_in(Of<forms::q5_K>::all);
-        case 14: return tiles_in(Of<forms::q6_K>::all);
-        case 20: return tiles_in(Of<forms::iq4_nl>::all);
-        case 23: return tiles_in(Of<forms::iq4_xs>::all);
-        case 39: return tiles_in(Of<forms::mxfp4>::all);
-        default: return Plain(type);
-    }
+    const Tiles found = by_type<Of, Tiles>(type);
+    return found ? found : Plain(type);
 }
 
 }  // namespace inhouse

@@ -3,17 +3,19 @@
 #include <cmath>
 #include <cstdlib>
 #include <set>
+#include <utility>
 
 namespace inhouse {
 
 std::vector<const Kernels *> all_kernels() {
     std::vector<const Kernels *> found;
-    for (const char *isa : {"avx512-bf16", "avx512-vnni", "avx-vnni", "avx2"}) {
+    for (const char *isa : {"amx", "avx512-bf16", "avx512-vnni", "avx-vnni", "avx2"}) {
         setenv("INHOUSE_KERNELS_ISA", isa, 1);
         const Kernels *best = best_kernels();
         if (best && (found.empty() || found.back() != best)) found.push_back(best);
     }
     unsetenv("INHOUSE_KERNELS_ISA");
+    if (const Kernels *emulated = emulated_amx()) found.push_back(emulated);
     return found;
 }
 
@@ -83,10 +85,11 @@ int64_t some_k(const Kind &kind, int64_t blocks, check::Dice &dice) {
 void for_each_kernel(void (*test)(const Kernels &, const Kind &)) {
     int count;
     const Kind *all = kinds(count);
-    std::set<const Tile *> done;
+    std::set<std::pair<const Tile *, Tall>> done;
     for (const Kernels *kernels : all_kernels())
         for (int i = 0; i < count; i++) {
-            if (!kernels->tiles(all[i].type) || !done.insert(kernels->tiles(all[i].type).by_rows).second) continue;
+            const Tiles tiles = kernels->tiles(all[i].type);
+            if (!tiles || !done.insert({tiles.by_rows, tiles.tall}).second) continue;
             try {
                 test(*kernels, all[i]);
             } catch (const check::Failure &failure) {

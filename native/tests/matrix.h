@@ -13,6 +13,8 @@ namespace inhouse {
 
 // The kernels of all instruction sets that this processor has.
 std::vector<const Kernels *> all_kernels();
+// Those for AMX on a unit in plain C++; nullptr where the processor lacks what else they need.
+const Kernels *emulated_amx();
 
 // `size` things between two strips of a known pattern.
 template <class T>
@@ -22,6 +24,7 @@ class Guarded {
     T *data() { return reinterpret_cast<T *>(bytes_.data() + from_); }
     const T *data() const { return reinterpret_cast<const T *>(bytes_.data() + from_); }
     T &operator[](size_t i) { return data()[i]; }
+    const T &operator[](size_t i) const { return data()[i]; }
     size_t size() const { return size_; }
     bool whole() const {
         for (size_t i = 0; i < bytes_.size(); i++)

@@ -10,7 +10,7 @@ import pytest
 from inhouse.core.kernels import LARGEST, Report, parse, read
 
 TOLD = {
-    "version": "0.1.0", "on": True, "why": "", "isa": "avx512-vnni",
+    "version": "0.1.0", "on": True, "why": "", "isa": "avx512-vnni", "passed_over": "",
     "types": {"q4_K": "", "q5_0": "its self-test failed"}, "tensors": {"q4_K": 168}, "bytes": 123,
 }  # fmt: skip
 

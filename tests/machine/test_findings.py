@@ -253,6 +253,10 @@ def test_our_kernels_are_told_of_the_engine_in_use_only():
     facts = {"on": True, "version": "0.1.0", "isa": "avx2", "types": {"q4_0": "", "q4_K": ""}}
     on = said(engines=({**ENGINE, "kernels": facts}, {**NATIVE, "kernels": None}))
     assert on["kernels"] == ("ok", "0.1.0 with avx2 for q4_0, q4_K", "")
+    slower = {**facts, "passed_over": "amx is not quicker here"}
+    assert said(engines=({**ENGINE, "kernels": slower},))["kernels"][1] == (
+        "0.1.0 with avx2 (amx is not quicker here) for q4_0, q4_K"
+    )
     bad = {**facts, "types": {"q4_0": "", "q4_K": "its self-test failed"}}
     assert said(engines=({**ENGINE, "kernels": bad},))["kernels"][:2] == (
         "note",

@@ -40,8 +40,11 @@ def here() -> set[str]:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     flags = set(next(line for line in lines if line.startswith("flags")).split())
     vnni = {"avx512_vnni", "avx512bw", "avx512vl", "avx512dq"}
+    bf16 = vnni | {"avx512_bf16"}
     needs = {
-        "avx512-bf16": vnni | {"avx512_bf16"},
+        "amx": bf16 | {"amx_tile", "amx_int8", "amx_bf16"},
+        "amx-emulated": bf16,
+        "avx512-bf16": bf16,
         "avx512-vnni": vnni,
         "avx-vnni": {"avx_vnni", "avx2", "fma", "f16c"},
         "avx2": {"avx2", "fma", "f16c"},

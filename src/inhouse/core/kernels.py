@@ -17,13 +17,15 @@ LARGEST: Final = 2**16
 @dataclass(frozen=True, slots=True)
 class Report:
     """As the library writes it: ``version`` of the library, whether it is ``on`` and ``why`` not, the
-    instruction set ``isa`` that it uses. ``types``: by GGUF type why its kernel is not used, "" if it is;
-    ``tensors``: how many of each type it computes with, ``bytes`` what they take."""
+    instruction set ``isa`` that it uses, and why one that seemed better is ``passed_over``. ``types``: by
+    GGUF type why its kernel is not used, "" if it is; ``tensors``: how many of each type it computes with,
+    ``bytes`` what they take."""
 
     version: str = ""
     on: bool = False
     why: str = ""
     isa: str = ""
+    passed_over: str = ""
     types: Mapping[str, str] = field(default_factory=dict)
     tensors: Mapping[str, int] = field(default_factory=dict)
     bytes: int = 0
@@ -47,6 +49,7 @@ def parse(data: bytes) -> Report | None:
             on=told.get("on") is True,
             why=_text(told.get("why", "")),
             isa=_text(told.get("isa", "")),
+            passed_over=_text(told.get("passed_over", "")),
             types={_text(name): _text(why) for name, why in told.get("types", {}).items()},
             tensors={_text(name): int(count) for name, count in told.get("tensors", {}).items()},
             bytes=int(told.get("bytes", 0)),

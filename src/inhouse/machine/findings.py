@@ -157,13 +157,14 @@ def _engines(engines: Sequence[Mapping[str, Any]]) -> list[Finding]:
 
 
 def _kernels(facts: Mapping[str, Any]) -> Finding:
-    """Our own kernels in the engine that runs models: ``on``, ``why`` not, ``isa``, ``types`` and ``fix``."""
+    """Our own kernels in the engine that runs models: ``on``, ``why`` not, ``isa``, ``types``, ``fix``."""
     if not facts.get("on"):
         return Finding("note", "kernels", f"off: {facts.get('why') or 'unknown'}", facts.get("fix") or "")
     types = facts.get("types") or {}
     good = ", ".join(name for name, why in types.items() if not why)
     bad = "".join(f"; not {name}: {why}" for name, why in types.items() if why)
-    detail = f"{facts.get('version')} with {facts.get('isa')} for {good or 'no type'}{bad}"
+    better = f" ({facts['passed_over']})" if facts.get("passed_over") else ""
+    detail = f"{facts.get('version')} with {facts.get('isa')}{better} for {good or 'no type'}{bad}"
     return Finding("note" if bad else "ok", "kernels", detail)
 
 
