@@ -92,7 +92,6 @@ struct Engine {
     Tensor *(*mul_mat)(void *context, Tensor *, Tensor *);
     Tensor *(*mul_mat_id)(void *context, Tensor *, Tensor *, Tensor *);
     Tensor *(*get_rows)(void *context, Tensor *, Tensor *);
-    Tensor *(*flash_attn_ext)(void *context, Tensor *, Tensor *, Tensor *, Tensor *, float, float, float);  // nullptr: none
     Tensor *(*set_name)(Tensor *, const char *);
     size_t (*nbytes)(const Tensor *);
     size_t (*row_size)(int type, int64_t);
@@ -113,6 +112,7 @@ struct Engine {
     bool (*backend_buft_is_host)(BufferType *);
     void *(*backend_buft_get_device)(BufferType *);
     BufferType *(*backend_buffer_get_type)(Buffer *);
+    size_t (*backend_buffer_get_size)(Buffer *);
     void (*backend_buffer_free)(Buffer *);
     Buffer *(*backend_alloc_ctx_tensors_from_buft)(void *context, BufferType *);
     void (*backend_tensor_set)(Tensor *, const void *, size_t, size_t);

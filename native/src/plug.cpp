@@ -1,6 +1,6 @@
 #include "plug.h"
 
-#include "attention.h"
+#include "fresh.h"
 #include "mapped.h"
 #include "product.h"
 #include "report.h"
@@ -20,9 +20,7 @@ namespace inhouse {
 namespace {
 
 Engine ENGINE;
-const Kernels *KERNELS;
 std::vector<Packed *> PACKED;  // those that may be used
-Attention *ATTENTION;          // nullptr: left to the engine
 BufferType TYPE{};
 size_t WHERE_TYPE;             // word of a buffer at which its type stands
 int SLOT_ALIGNMENT, SLOT_ALLOC_SIZE, SLOT_DEVICE;
@@ -53,7 +51,7 @@ int init_tensor(Buffer *, Tensor *tensor) {
     return 0;
 }
 
-void set_tensor(Buffer *, Tensor *tensor, const void *data, size_t offset, size_t size) {
+void set_tensor(Buffer *buffer, Tensor *tensor, const void *data, size_t offset, size_t size) {
     const auto *packed = static_cast<const Packed *>(tensor->extra);
     if (!packed || offset != 0 || size != ENGINE.nbytes(tensor)) {
         std::fprintf(stderr, "inhouse kernels: weights of '%s' come in pieces; set INHOUSE_KERNELS=off\n", tensor->name);
@@ -75,6 +73,8 @@ void set_tensor(Buffer *, Tensor *tensor, const void *data, size_t offset, size_
             source.read_until(begins(p));
         }
     };
+    auto *base = static_cast<uint8_t *>(buffer->base(buffer));
+    fresh_memory_behind(base, base + ENGINE.backend_buffer_get_size(buffer), static_cast<uint8_t *>(tensor->data) + std::min(size, PIECE));
     const int64_t threads = std::clamp<int64_t>(size >> 20, 1, std::max(1u, std::thread::hardware_concurrency()));
     std::vector<std::thread> others;
     for (int64_t t = 1; t < threads; t++) others.emplace_back(part, all * t / threads, all * (t + 1) / threads);
@@ -111,8 +111,6 @@ class Ours final : public Extra {
     }
 
     Traits *get_tensor_traits(const Tensor *op) override {
-        Plug::settle();
-        if (op->op == OP_FLASH_ATTENTION && ATTENTION) return ATTENTION->takes(op) ? ATTENTION : nullptr;
         if (op->op != OP_MUL_MAT && op->op != OP_MUL_MAT_ID && op->op != OP_GET_ROWS) return nullptr;
         return is_ours(op->src[0]) ? static_cast<Packed *>(op->src[0]->extra) : nullptr;
     }
@@ -179,7 +177,6 @@ std::string find_type() {
 
 Plug::Plug(const Engine &engine, const Kernels &kernels) {
     ENGINE = engine;
-    KERNELS = &kernels;
     int count;
     const Kind *all = kinds(count);
     PACKED.clear();
@@ -211,18 +208,6 @@ std::string Plug::prepare() {
 }
 
 std::vector<std::string> Plug::test(const std::vector<const Kind *> &kinds) { return self_test(ENGINE, &TYPE, kinds); }
-
-std::string Plug::test_attention() {
-    if (std::string wrong = use_attention(); !wrong.empty()) return wrong;
-    return inhouse::test_attention(ENGINE, [ours = ATTENTION](bool on) { ATTENTION = on ? ours : nullptr; });
-}
-
-std::string Plug::use_attention() {
-    static Attention *made = KERNELS->attention ? new Attention(ENGINE, *KERNELS->attention) : nullptr;
-    const std::string wrong = made ? find_attention(ENGINE) : "there is none for this instruction set";
-    ATTENTION = wrong.empty() ? made : nullptr;
-    return wrong;
-}
 
 void Plug::await(std::function<std::vector<const Kind *>()> answer) {
     ANSWER = std::move(answer);

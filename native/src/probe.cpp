@@ -19,11 +19,10 @@ std::string find_engine(void *handle, Engine &engine) {
         WANT(threadpool_chunk_set), WANT(threadpool_chunk_add), WANT(backend_cpu_buffer_type), WANT(backend_buft_name),
         WANT(backend_buft_alloc_buffer), WANT(backend_buft_get_alignment), WANT(backend_buft_get_max_size),
         WANT(backend_buft_get_alloc_size), WANT(backend_buft_is_host), WANT(backend_buft_get_device),
-        WANT(backend_buffer_get_type), WANT(backend_buffer_free), WANT(backend_alloc_ctx_tensors_from_buft),
+        WANT(backend_buffer_get_type), WANT(backend_buffer_get_size), WANT(backend_buffer_free), WANT(backend_alloc_ctx_tensors_from_buft),
         WANT(backend_tensor_set),
     };
 #undef WANT
-    engine.flash_attn_ext = reinterpret_cast<decltype(engine.flash_attn_ext)>(dlsym(handle, "ggml_flash_attn_ext"));
     for (const Wanted &one : all)
         if (!(*one.to = dlsym(handle, one.name))) return std::string("the engine has no ") + one.name;
     return "";

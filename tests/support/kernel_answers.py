@@ -121,7 +121,7 @@ def main() -> None:
     found = [
         clients[server].post(path, json=body).raise_for_status().json() for server, path, body in told["asks"]
     ]
-    report = json.loads(kernels.attach(told["library"], xllamacpp)) if told["library"] else {}
+    report = json.loads(kernels.report(kernels.attach(told["library"], xllamacpp))) if told["library"] else {}
     with os.fdopen(answer, "w") as file:
         json.dump({"report": report, "answers": found}, file)
     os._exit(0 if running else 1)  # the engine's threads need no goodbye
