@@ -27,6 +27,6 @@ void quantise(const RowForm &form, const float *x, int8_t *to) { AVX512_BF16.qua
 
 }  // namespace
 
-extern const Kernels AMX{"amx", tiles, quantise, true};
+extern const Kernels AMX{"amx", tiles, quantise, true, &ATTENTION_AVX512};
 
 }  // namespace inhouse

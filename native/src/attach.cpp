@@ -20,6 +20,8 @@ constexpr int LONGEST_TEST = 30;  // seconds
 // What the self test says, so far as it is read: "" once the engine's structures are as we know them, or why they
 // are not; then "type\treason" for each type.
 Child *TEST;
+// And of attention "" or why not. It has a child of its own: what ends it does not end the others.
+Child *ATTENTION_TEST;
 
 std::vector<const Kind *> types_of(const Kernels &kernels) {
     std::vector<const Kind *> found;
@@ -45,6 +47,10 @@ std::vector<const Kind *> passed(const std::vector<const Kind *> &types) {
     if (!told.why.empty()) good.clear();
     if (told.why.empty() && good.empty()) told.why = "no kernel passed its self test";
     told.on = !good.empty();
+    const auto attention = ATTENTION_TEST->line();
+    std::string why = attention ? *attention : ATTENTION_TEST->wrong().empty() ? "its self test said nothing" : ATTENTION_TEST->wrong();
+    if (why.empty() && told.on) why = Plug::use_attention();
+    told.types["attention"] = why;  // beside the types of weights
     told.write();
     return good;
 }
@@ -82,8 +88,9 @@ std::string attach(void *handle) {
     if (!first->empty()) return *first;
     static Plug plug(engine, *kernels);
     if (std::string wrong = plug.prepare(); !wrong.empty()) return wrong;
-    plug.await([] { return passed(types); });
     plug.insert(list());
+    ATTENTION_TEST = new Child(LONGEST_TEST, [&](const Child::Tell &tell) { tell(plug.test_attention()); });
+    plug.await([] { return passed(types); });
     std::atexit(Plug::settle);  // who asked for nothing is still told the truth
     return "";
 }

@@ -297,9 +297,9 @@ void quantise(const RowForm &form, const float *x, int8_t *to) {
 }  // namespace
 
 #ifdef INHOUSE_AVX_VNNI
-extern const Kernels AVX_VNNI{"avx-vnni", tiles_of<Heights, plain_avx2>, quantise, false};
+extern const Kernels AVX_VNNI{"avx-vnni", tiles_of<Heights, plain_avx2>, quantise, false, &ATTENTION_AVX2};
 #else
-extern const Kernels AVX2{"avx2", tiles_of<Heights, plain_avx2>, quantise, false};
+extern const Kernels AVX2{"avx2", tiles_of<Heights, plain_avx2>, quantise, false, &ATTENTION_AVX2};
 #endif
 
 }  // namespace inhouse

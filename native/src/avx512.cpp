@@ -157,6 +157,6 @@ struct Heights {
 
 }  // namespace
 
-extern const Kernels AVX512_VNNI{"avx512-vnni", tiles_of<Heights, plain_avx512>, quantise_avx512, false};
+extern const Kernels AVX512_VNNI{"avx512-vnni", tiles_of<Heights, plain_avx512>, quantise_avx512, false, &ATTENTION_AVX512};
 
 }  // namespace inhouse

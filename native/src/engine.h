@@ -92,6 +92,7 @@ struct Engine {
     Tensor *(*mul_mat)(void *context, Tensor *, Tensor *);
     Tensor *(*mul_mat_id)(void *context, Tensor *, Tensor *, Tensor *);
     Tensor *(*get_rows)(void *context, Tensor *, Tensor *);
+    Tensor *(*flash_attn_ext)(void *context, Tensor *, Tensor *, Tensor *, Tensor *, float, float, float);  // nullptr: none
     Tensor *(*set_name)(Tensor *, const char *);
     size_t (*nbytes)(const Tensor *);
     size_t (*row_size)(int type, int64_t);

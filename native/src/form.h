@@ -150,6 +150,7 @@ struct Kernels {
     Tiles (*tiles)(int type);
     void (*quantise)(const RowForm &, const float *, int8_t *);  // or rounds, or copies, as the form says
     bool dpbf16;                                                 // multiplies BF16 with rows that are, too
+    const struct AttentionKernel *attention;                     // see attention.h; nullptr: none
 
     RowForm rows(const Form &form, int64_t k) const { return RowForm(form, k, dpbf16); }
 };

@@ -63,6 +63,6 @@ void quantise(const RowForm &form, const float *x, int8_t *to) {
 
 }  // namespace
 
-extern const Kernels AVX512_BF16{"avx512-bf16", tiles, quantise, true};
+extern const Kernels AVX512_BF16{"avx512-bf16", tiles, quantise, true, &ATTENTION_AVX512};
 
 }  // namespace inhouse

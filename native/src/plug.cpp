@@ -1,5 +1,6 @@
 #include "plug.h"
 
+#include "attention.h"
 #include "fresh.h"
 #include "mapped.h"
 #include "product.h"
@@ -20,7 +21,9 @@ namespace inhouse {
 namespace {
 
 Engine ENGINE;
+const Kernels *KERNELS;
 std::vector<Packed *> PACKED;  // those that may be used
+Attention *ATTENTION;          // nullptr: left to the engine
 BufferType TYPE{};
 size_t WHERE_TYPE;             // word of a buffer at which its type stands
 int SLOT_ALIGNMENT, SLOT_ALLOC_SIZE, SLOT_DEVICE;
@@ -111,6 +114,8 @@ class Ours final : public Extra {
     }
 
     Traits *get_tensor_traits(const Tensor *op) override {
+        Plug::settle();
+        if (op->op == OP_FLASH_ATTENTION && ATTENTION) return ATTENTION->takes(op) ? ATTENTION : nullptr;
         if (op->op != OP_MUL_MAT && op->op != OP_MUL_MAT_ID && op->op != OP_GET_ROWS) return nullptr;
         return is_ours(op->src[0]) ? static_cast<Packed *>(op->src[0]->extra) : nullptr;
     }
@@ -177,6 +182,7 @@ std::string find_type() {
 
 Plug::Plug(const Engine &engine, const Kernels &kernels) {
     ENGINE = engine;
+    KERNELS = &kernels;
     int count;
     const Kind *all = kinds(count);
     PACKED.clear();
@@ -208,6 +214,18 @@ std::string Plug::prepare() {
 }
 
 std::vector<std::string> Plug::test(const std::vector<const Kind *> &kinds) { return self_test(ENGINE, &TYPE, kinds); }
+
+std::string Plug::test_attention() {
+    if (std::string wrong = use_attention(); !wrong.empty()) return wrong;
+    return inhouse::test_attention(ENGINE, [ours = ATTENTION](bool on) { ATTENTION = on ? ours : nullptr; });
+}
+
+std::string Plug::use_attention() {
+    static Attention *made = KERNELS->attention ? new Attention(ENGINE, *KERNELS->attention) : nullptr;
+    const std::string wrong = made ? find_attention(ENGINE) : "there is none for this instruction set";
+    ATTENTION = wrong.empty() ? made : nullptr;
+    return wrong;
+}
 
 void Plug::await(std::function<std::vector<const Kind *>()> answer) {
     ANSWER = std::move(answer);

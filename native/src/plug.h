@@ -20,6 +20,8 @@ class Plug {
     Plug(const Engine &engine, const Kernels &kernels);
     std::string prepare();                         // "" or why it cannot be
     std::vector<std::string> test(const std::vector<const Kind *> &kinds);  // compares with the engine: "" or what is wrong
+    std::string test_attention();                  // the same; may crash as well
+    static std::string use_attention();            // "" or why it cannot be
     void insert(std::vector<BufferType *> &list);  // at the head: asked before the engine's own
 
     // Types that `answer` does not name are declined. It is asked when the engine asks for the first time whether

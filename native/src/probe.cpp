@@ -23,6 +23,7 @@ std::string find_engine(void *handle, Engine &engine) {
         WANT(backend_tensor_set),
     };
 #undef WANT
+    engine.flash_attn_ext = reinterpret_cast<decltype(engine.flash_attn_ext)>(dlsym(handle, "ggml_flash_attn_ext"));
     for (const Wanted &one : all)
         if (!(*one.to = dlsym(handle, one.name))) return std::string("the engine has no ") + one.name;
     return "";

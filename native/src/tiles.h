@@ -13,6 +13,8 @@ void quantise_avx512(const RowForm &form, const float *x, int8_t *to);
 // A row of floats as it is, filled up with zeros.
 void keep_floats(const RowForm &form, const float *x, int8_t *to);
 
+extern const AttentionKernel ATTENTION_AVX512, ATTENTION_AVX2;
+
 template <int Most>
 constexpr Tiles tiles_in(const Tile (&all)[Most]) {
     return {all, Most};

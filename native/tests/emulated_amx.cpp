@@ -38,7 +38,7 @@ Tiles tiles(int type) {
 
 void quantise(const RowForm &form, const float *x, int8_t *to) { AVX512_BF16.quantise(form, x, to); }
 
-const Kernels EMULATED{"amx-emulated", tiles, quantise, true};
+const Kernels EMULATED{"amx-emulated", tiles, quantise, true, nullptr};
 
 }  // namespace
 

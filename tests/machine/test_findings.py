@@ -262,6 +262,15 @@ def test_our_kernels_are_told_of_the_engine_in_use_only():
         "note",
         "0.1.0 with avx2 for q4_0; not q4_K: its self-test failed",
     )
+    more = {**facts, "types": {"attention": "", "q4_0": ""}}
+    assert (
+        said(engines=({**ENGINE, "kernels": more},))["kernels"][1] == "0.1.0 with avx2 for q4_0 and attention"
+    )
+    less = {**facts, "types": {"attention": "it differs", "q4_0": ""}}
+    assert (
+        said(engines=({**ENGINE, "kernels": less},))["kernels"][1]
+        == "0.1.0 with avx2 for q4_0; not attention: it differs"
+    )
     off = {"on": False, "why": "they are not installed", "fix": "Install them."}
     assert said(engines=({**ENGINE, "kernels": off},))["kernels"] == (
         "note",

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 LABEL: Final = " + kernels "
 """What stands between a build's version and that of our kernels, where it computes with them."""
+ATTENTION: Final = "attention"
+"""Beside the types of weights: whether attention is computed by them, too."""
 LARGEST: Final = 2**16
 """Bytes of a report that is read."""
 
@@ -18,8 +20,8 @@ LARGEST: Final = 2**16
 class Report:
     """As the library writes it: ``version`` of the library, whether it is ``on`` and ``why`` not, the
     instruction set ``isa`` that it uses, and why one that seemed better is ``passed_over``. ``types``: by
-    GGUF type why its kernel is not used, "" if it is; ``tensors``: how many of each type it computes with,
-    ``bytes`` what they take."""
+    GGUF type why its kernel is not used, "" if it is, and so of ``ATTENTION``; ``tensors``: how many of each
+    type it computes with, ``bytes`` what they take."""
 
     version: str = ""
     on: bool = False
@@ -33,7 +35,7 @@ class Report:
     @property
     def enabled(self) -> tuple[str, ...]:
         """The types whose kernels passed their tests."""
-        return tuple(name for name, why in self.types.items() if not why)
+        return tuple(name for name, why in self.types.items() if not why and name != ATTENTION)
 
     def facts(self) -> dict[str, Any]:
         """All of it as JSON values."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from ..core.kernels import ATTENTION
 from . import gpu_findings
 from .disks import disk
 from .machine import Disk, Limit, Machine
@@ -161,7 +162,9 @@ def _kernels(facts: Mapping[str, Any]) -> Finding:
     if not facts.get("on"):
         return Finding("note", "kernels", f"off: {facts.get('why') or 'unknown'}", facts.get("fix") or "")
     types = facts.get("types") or {}
-    good = ", ".join(name for name, why in types.items() if not why)
+    good = ", ".join(name for name, why in types.items() if not why and name != ATTENTION)
+    if types.get(ATTENTION) == "":
+        good = f"{good or 'no type'} and attention"
     bad = "".join(f"; not {name}: {why}" for name, why in types.items() if why)
     better = f" ({facts['passed_over']})" if facts.get("passed_over") else ""
     detail = f"{facts.get('version')} with {facts.get('isa')}{better} for {good or 'no type'}{bad}"
