@@ -19,6 +19,7 @@
 //
 // Sums are exact and are scaled in the order of avx512.cpp, so outputs are the same to the last bit.
 #include "avx2.h"
+#include "tables.h"
 #include "tiles.h"
 
 #include <algorithm>
@@ -37,8 +38,7 @@ constexpr bool VNNI = false;
 inline __m256i dot(__m256i sum, __m256i, __m256i) { return sum; }  // never called
 #endif
 
-alignas(16) constexpr uint8_t IQ4[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
-alignas(16) constexpr uint8_t FP4[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};  // twice the value + 12
+alignas(16) constexpr uint8_t SHORT_FP4[16] = {12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0};  // twice the value + 12
 
 // How codes are multiplied: as they are, or (8 bits) as numbers with a sign.
 template <const Form &F> constexpr bool SIGNED = !VNNI && F.zero == 128 && !F.bf16;
@@ -82,7 +82,7 @@ inline __m256i code(const uint8_t *unit, int group, int half, int at) {
         v = _mm256_and_si256(_mm256_srli_epi16(load(low + half * 64 + at), 2 * group), _mm256_set1_epi8(3));
     }
     if constexpr (F.table) {
-        __m128i table = load16(F.bf16 ? FP4 : IQ4);
+        __m128i table = load16(F.bf16 ? SHORT_FP4 : IQ4);
         if constexpr (SIGNED<F>) table = _mm_xor_si128(table, _mm_set1_epi8(-128));
         v = _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), v);
     }

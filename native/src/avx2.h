@@ -2,10 +2,9 @@
 #pragma once
 
 #include "form.h"
+#include "unroll.h"
 
 #include <immintrin.h>
-
-#define UNROLL _Pragma("GCC unroll 16")
 
 namespace inhouse {
 namespace {

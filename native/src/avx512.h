@@ -1,11 +1,11 @@
 // What the tiles for AVX-512 share.
 #pragma once
 
+#include "unroll.h"
+
 #include <cstddef>
 
 #include <immintrin.h>
-
-#define UNROLL _Pragma("GCC unroll 16")
 
 namespace inhouse {
 namespace {

@@ -3,14 +3,12 @@
 
 #include "avx512.h"
 #include "form.h"
+#include "tables.h"
 
 #include <cstring>
 
 namespace inhouse {
 namespace {
-
-alignas(16) constexpr uint8_t IQ4[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
-alignas(16) constexpr uint8_t FP4[16] = {128, 129, 130, 131, 132, 134, 136, 140, 128, 127, 126, 125, 124, 122, 120, 116};
 
 template <const Form &F>
 inline __m512i code(const uint8_t *unit, int group, int half, __m512i table) {

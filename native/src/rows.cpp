@@ -4,14 +4,12 @@
 // are computed as the engine does it, scale * (code - zero) [+ min], so they are the same to the last bit where
 // the compiler adds no contraction.
 #include "product.h"
+#include "tables.h"
 
 #include <cstring>
 
 namespace inhouse {
 namespace {
-
-constexpr uint8_t IQ4[16] = {1, 24, 45, 63, 79, 93, 106, 118, 129, 141, 153, 166, 181, 197, 217, 241};
-constexpr uint8_t FP4[16] = {128, 129, 130, 131, 132, 134, 136, 140, 128, 127, 126, 125, 124, 122, 120, 116};
 
 float number(const uint8_t *p, bool bf16) {
     uint16_t bits;
