@@ -26,7 +26,9 @@ import subprocess
 import tempfile
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
+import wheel
 from common import hardware
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +36,7 @@ TYPES = "Q4_0,Q4_1,Q5_0,Q5_1,Q8_0,Q2_K,Q3_K,Q4_K,Q5_K,Q6_K,IQ4_NL,IQ4_XS,MXFP4"
 NAMES = {"MXFP4": "MXFP4_MOE", "Q3_K": "Q3_K_S", "Q4_K": "Q4_K_S", "Q5_K": "Q5_K_S"}
 TARGET = 0.002
 AS_IS = "as-is"
+REPORT = "report.json"
 
 
 def text(target: Path) -> Path:
@@ -76,18 +79,31 @@ def verdict(off: float, unsure: float) -> str:
     return "TOO FAR" if abs(off) - 2 * unsure > TARGET else "undecided"
 
 
+def with_ours(args: argparse.Namespace, aside: Path) -> dict[str, str]:
+    """The environment in which llama-perplexity, which loads no backends, computes with our kernels."""
+    report = aside / REPORT
+    report.unlink(missing_ok=True)
+    return {
+        "LD_PRELOAD": str(args.library),
+        "INHOUSE_KERNELS": "preload",
+        "INHOUSE_KERNELS_REPORT": str(report),
+    }
+
+
+def must_have_been_on(aside: Path) -> dict[str, Any]:
+    """What the kernels report of that run; raises SystemExit where they did not compute."""
+    told: dict[str, Any] = json.loads((aside / REPORT).read_text()) if (aside / REPORT).exists() else {}
+    wheel.must_be_on(told)
+    return told
+
+
 def compare(args: argparse.Namespace, quantised: Path, words: Path, aside: Path) -> tuple[float, str]:
     """How far apart the two are, and a line that says so."""
     command = [args.bin / "llama-perplexity", "-m", quantised, "-f", words]
     command += ["-c", 512, "--chunks", args.chunks, "-t", args.threads]
-    report = aside / "report.json"
-    report.unlink(missing_ok=True)
     stock = losses(command, {})
-    preload = {"LD_PRELOAD": str(args.library), "INHOUSE_KERNELS": "preload"}  # it loads no backends
-    ours = losses(command, preload | {"INHOUSE_KERNELS_REPORT": str(report)})
-    told = json.loads(report.read_text()) if report.exists() else {}
-    if not told.get("on"):
-        raise SystemExit(f"the kernels stayed out: {told.get('why') or 'the library was not loaded'}")
+    ours = losses(command, with_ours(args, aside))
+    told = must_have_been_on(aside)
     apart = [own - theirs for own, theirs in zip(ours, stock, strict=True)]
     off, unsure = statistics.fmean(apart), statistics.stdev(apart) / math.sqrt(len(apart))
     tensors = ", ".join(f"{count} {name}" for name, count in told["tensors"].items()) or "no tensor"
