@@ -14,7 +14,7 @@ from inhouse.compose import launching as module
 from inhouse.compose.launching import Launching
 from inhouse.config import Config, Fleet
 from inhouse.core.engine import Launch
-from inhouse.core.errors import LoadFailed, OutOfMemory
+from inhouse.core.errors import InhouseError, LoadFailed, OutOfMemory, WorkerDied
 from inhouse.core.models import Card, Footprint, ModelName
 from inhouse.core.requests import LoadOptions
 from inhouse.fleet import Size
@@ -55,6 +55,10 @@ class Engines:
     def __init__(self) -> None:
         self.recipe = Recipe()
         self.next: str | None = None
+        self.guilty = False
+
+    def blame(self, died: Launch, error: InhouseError) -> bool:
+        return self.guilty
 
     def of(self, card: Card, options: LoadOptions | None = None) -> Recipe:
         return self.recipe
@@ -199,3 +203,14 @@ def test_a_broken_build_is_left_for_the_next_one_and_the_reason_told(bench: Benc
 
 def test_for_any_other_failure_nothing_is_tried(bench: Bench) -> None:
     assert bench.again(bench.launch(), LoadFailed("bad magic")) is None
+
+
+def test_a_worker_that_died_is_run_again_as_it_was_unless_its_kernels_are_blamed(bench: Bench) -> None:
+    died = dataclasses.replace(bench.launch(), kernels="/report.json")
+    error = WorkerDied("its process was killed (SIGSEGV)")
+    assert bench.launching.relaunch(CARD, LoadOptions(), died, error) is None
+    bench.engines.guilty = True
+    again = bench.launching.relaunch(CARD, LoadOptions(), died, error)
+    assert again is not None
+    assert "with Inhouse's kernels crashed again and again" in again.notices[-1]
+    assert error.message in again.notices[-1]

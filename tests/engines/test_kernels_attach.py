@@ -15,7 +15,7 @@ import pytest
 
 from inhouse.config import Engine as Settings
 from inhouse.core.engine import Launch
-from inhouse.core.errors import LoadFailed
+from inhouse.core.errors import LoadFailed, WorkerDied
 from inhouse.core.kernels import Report, parse
 from inhouse.core.models import Card, Footprint, ModelName
 from inhouse.core.requests import LoadOptions
@@ -422,6 +422,26 @@ def test_one_that_crashes_without_them_as_well_gets_them_back(tmp_path: Path, us
     assert there.fall_back(CARD, launched(there), crash) is not None
     assert there.fall_back(CARD, launched(there), crash) is None
     assert launched(there).kernels
+
+
+@compiled
+def test_kernels_are_blamed_when_ready_workers_crash_with_them_a_second_time(
+    tmp_path: Path, use: Any
+) -> None:
+    pytest.importorskip("xllamacpp")
+    use("good")
+    there = engines(tmp_path)
+    died = launched(there)
+    crash = WorkerDied("The model's worker ended unexpectedly: its process was killed (SIGSEGV).")
+    assert not there.blame(died, WorkerDied("its process was killed (SIGKILL)"))
+    assert not there.blame(died, crash)
+    assert launched(there).kernels
+    assert not there.blame(replace(died, engine="vllm"), crash)
+    assert there.blame(died, crash)
+    without = launched(there)
+    assert not without.kernels
+    assert not there.blame(without, crash)
+    assert launched(there).kernels  # it was not them
 
 
 # -- in the worker ------------------------------------------------------------------------------------

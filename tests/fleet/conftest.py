@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from inhouse.core.engine import Launch
-from inhouse.core.errors import EngineError, LoadFailed
+from inhouse.core.errors import EngineError, InhouseError, LoadFailed
 from inhouse.core.events import ChoiceEnd, Event, Finished, TextDelta
 from inhouse.core.journal import Record
 from inhouse.core.messages import Message, Text
@@ -137,6 +137,7 @@ class Yard:
         self.notes = Notes()
         self.launches: list[Launch] = []
         self.relaunches: list[Any] = []  # what is tried after a load that failed: options, an error or None
+        self.revivals: list[Any] = []  # what is run after a worker that was ready died: the same three
         self.fleet = Fleet(
             launch=self._launch,
             relaunch=self._relaunch,
@@ -154,8 +155,9 @@ class Yard:
         self.launches.append(launch)
         return launch
 
-    def _relaunch(self, card: Card, load: LoadOptions, failed: Launch, error: LoadFailed) -> Launch | None:
-        plan = self.relaunches.pop(0) if self.relaunches else None
+    def _relaunch(self, card: Card, load: LoadOptions, failed: Launch, error: InhouseError) -> Launch | None:
+        plans = self.relaunches if isinstance(error, LoadFailed) else self.revivals
+        plan = plans.pop(0) if plans else None
         if isinstance(plan, Exception):
             raise plan
         if plan is None:

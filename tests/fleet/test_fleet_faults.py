@@ -17,7 +17,15 @@ import psutil
 import pytest
 
 from inhouse.core.engine import Launch
-from inhouse.core.errors import CrashLoop, Draining, EngineError, LoadFailed, WorkerDied, WorkerHung
+from inhouse.core.errors import (
+    CrashLoop,
+    Draining,
+    EngineError,
+    LoadFailed,
+    OutOfMemory,
+    WorkerDied,
+    WorkerHung,
+)
 from inhouse.core.models import Card
 from inhouse.fleet.worker import Checkable
 
@@ -321,3 +329,20 @@ async def test_another_plan_that_cannot_be_talked_to_is_a_failed_load_too(yard: 
         y.fleet._keeper.connect = connect
         assert await y.ask() == "here"
     assert len(y.fleet.loaded()) == 1
+
+
+async def test_what_waits_for_a_worker_that_died_is_served_by_the_plan_that_takes_its_place(
+    yard: MakeYard,
+) -> None:
+    y = yard({"slots": 1})
+    y.revivals = [{"text": "otherwise"}, OutOfMemory("no room", hint="x")]
+    dying = asyncio.create_task(y.ask('/fake {"die_after": 3, "tokens": 10, "rate": 20}'))
+    await until(lambda: bool(y.fleet.loaded()) and y.fleet.loaded()[0].busy == 1)
+    waiting = asyncio.create_task(y.ask())
+    with pytest.raises(WorkerDied):
+        await dying
+    assert await waiting == "otherwise"
+    assert len(y.launches) == 2
+    os.kill(y.pids[0], signal.SIGKILL)  # and where none can be made the same one serves
+    await until(lambda: y.fleet.loaded() == [])
+    assert await y.ask() == "otherwise"

@@ -13,7 +13,7 @@ from pathlib import Path
 from .. import machine, server
 from ..config import Config
 from ..core.engine import Launch
-from ..core.errors import LoadFailed, OutOfMemory
+from ..core.errors import InhouseError, LoadFailed, OutOfMemory
 from ..core.models import Card
 from ..core.requests import LoadOptions
 from ..engines.engines import Engines
@@ -96,18 +96,32 @@ class Launching:
         card, room = self.tune(card, recipe, room)
         return recipe.launch(card, options, room=room, address=address, secret=secret)
 
-    def relaunch(self, card: Card, options: LoadOptions, failed: Launch, error: LoadFailed) -> Launch | None:
-        """What to try after ``failed`` did not become ready; None to give up. Blocking.
+    def relaunch(
+        self, card: Card, options: LoadOptions, failed: Launch, error: InhouseError
+    ) -> Launch | None:
+        """What to try after ``failed`` did not become ready (LoadFailed; None to give up), or died later
+        (None: the same again). Blocking.
 
-        A plan that was too large is made smaller, a broken build is left for the next one. Raises
-        OutOfMemory with the numbers when nothing smaller fits.
+        A plan that was too large is made smaller, a broken build is left for the next one, one that keeps
+        crashing with our kernels goes on without them. Raises OutOfMemory with the numbers when nothing
+        smaller fits.
         """
+        if not isinstance(error, LoadFailed):
+            return self._revived(card, options, failed, error)
         if ran_out(error):
             return self._smaller(card, options, failed)
         if self._engines.fall_back(card, failed, error) is None:
             return None
         launch = self._planned(card, options, self.room())
         return _noting(launch, f"{_build(failed)} could not load it, {_build(launch)} does: {error.message}")
+
+    def _revived(self, card: Card, options: LoadOptions, died: Launch, error: InhouseError) -> Launch | None:
+        if not self._engines.blame(died, error):
+            return None
+        return _noting(
+            self._planned(card, options, self.room()),
+            f"{_build(died)} crashed again and again; it goes on without them: {error.message}",
+        )
 
     def _smaller(self, card: Card, options: LoadOptions, failed: Launch) -> Launch:
         limit = smaller(failed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,8 @@ from .variants.symptoms import broken, crashed
 
 AUTO = ("", "auto", ENGINE)
 """What a model may ask for that leaves the build to us."""
+CRASHES = 2
+"""When so many workers of a build that were ready have crashed with our kernels, these are blamed."""
 
 
 class Engines:
@@ -59,6 +62,7 @@ class Engines:
         self._told: set[str] = set()
         self._lock = threading.RLock()
         self._broken: dict[str, str] = {}
+        self._crashes = Counter[str]()
         self.others = tuple(others)
         self._gpu = any(gpu.memory and not gpu.shared for gpu in self.machine.gpus)
         self._others: dict[str, Recipe] = {}
@@ -196,6 +200,19 @@ class Engines:
                 self._forgive(failed.variant)
                 return None
         return self.of(card)
+
+    def blame(self, died: Launch, error: InhouseError) -> bool:
+        """Whether the kernels of a build are off from now on because workers that were ready crashed with
+        them. Once may be the engine's own fault; one that crashes without them as well gets them back.
+        Blocking."""
+        if died.engine != ENGINE or not crashed(f"{error.message}\n{error.hint}"):
+            return False
+        with self._lock:
+            self._crashes[died.variant] += 1
+            if died.kernels and self._crashes[died.variant] < CRASHES:
+                return False
+            del self._crashes[died.variant]
+        return self._without_kernels(died, error)
 
     def _without_kernels(self, failed: Launch, error: InhouseError) -> bool:
         """Whether the build's kernels are now off because it crashed with them. One that crashes without

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from ..core.deadlines import in_time
 from ..core.engine import Launch
-from ..core.errors import BadRequest, InhouseError, LoadFailed
+from ..core.errors import BadRequest, InhouseError
 from ..core.models import Card
 from ..core.requests import Ask, LoadOptions
 from ..core.usage import Step
@@ -49,7 +49,8 @@ class Fleet:
     """All workers of one server. Make and use it inside one event loop.
 
     ``launch`` is called in a thread and may raise OutOfMemory, LoadFailed or BadRequest; ``relaunch``,
-    too, says what to try after a load that failed; ``connect`` makes the engine that talks to a started
+    too, says what to try after a load that failed (LoadFailed; None: nothing) or the death of a worker that
+    was ready (None: the same again); ``connect`` makes the engine that talks to a started
     worker. ``available`` says how many bytes the machine has left if so many bytes of mapped files stay in
     memory; it must be quick. None: the settings' memory is all there is to know.
     """
@@ -58,7 +59,7 @@ class Fleet:
         self,
         *,
         launch: Callable[[Card, LoadOptions], Launch],
-        relaunch: Callable[[Card, LoadOptions, Launch, LoadFailed], Launch | None] = lambda *_: None,
+        relaunch: Callable[[Card, LoadOptions, Launch, InhouseError], Launch | None] = lambda *_: None,
         connect: Callable[[Card, Launch], Checkable],
         settings: FleetSettings,
         observer: Observer | None = None,

@@ -30,7 +30,7 @@ SOON, LATER = 1.0, 5.0
 """Seconds between two looks at the workers' memory: while one loads, and else."""
 
 Connect = Callable[[Card, Launch], Checkable]
-Relaunch = Callable[[Card, LoadOptions, Launch, LoadFailed], Launch | None]
+Relaunch = Callable[[Card, LoadOptions, Launch, InhouseError], Launch | None]
 
 
 class Keeper:
@@ -61,17 +61,18 @@ class Keeper:
         """Begin to load."""
         name = str(variant.card.name)
         cause = "A request asked for it."
-        if (error := self._failed.pop(name, None)) is not None:
-            cause = f"Again, after: {error.message}"
+        if (before := self._failed.pop(name, None)) is not None:
+            cause = f"Again, after: {before.message}"
             self._observer.restarted(name)
-            self._observer.record(telling.restarted(name, error, self._asker(variant)))
+            self._observer.record(telling.restarted(name, before, self._asker(variant)))
         try:
             self._hire(variant, variant.launch)
         except Exception as error:  # noqa: BLE001 - the scheduler waits for an answer, whatever happened
             failed = m.LoadFailed(variant.key, _surprise(error))
             asyncio.get_running_loop().call_soon(self._tell, failed)
             return
-        task = asyncio.create_task(self._run(variant, cause))
+        died = None if isinstance(before, LoadFailed) else before
+        task = asyncio.create_task(self._run(variant, cause, died))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
         if self._watch is None or self._watch.done():
@@ -106,11 +107,14 @@ class Keeper:
 
     # one worker's life
 
-    async def _run(self, variant: Variant, cause: str) -> None:
-        """From the load to the end. Tells the scheduler of each turn of it."""
+    async def _run(self, variant: Variant, cause: str, died: InhouseError | None) -> None:
+        """From the load to the end. Tells the scheduler of each turn of it. ``died``: of what the one before
+        it did, once it was ready."""
         key, name = variant.key, str(variant.card.name)
         news: m.Event = m.Stopped(key)
         try:
+            if died is not None:
+                await self._otherwise(variant, died)
             cause = await self._load(variant, cause)
             worker = _of(variant)
             seconds = (worker.ready or 0.0) - worker.started
@@ -152,6 +156,27 @@ class Keeper:
         self._tell(news)
         await worker.engine.close()
 
+    async def _otherwise(self, variant: Variant, error: InhouseError) -> None:
+        """Put another plan in the place of the one whose worker died, if there is one."""
+        worker, card = _of(variant), variant.card
+        try:
+            launch = await asyncio.to_thread(self._relaunch, card, variant.key.wish, worker.launch, error)
+        except InhouseError:
+            return  # the load tells what is wrong
+        if launch is None or worker.stopping:
+            return
+        record = telling.retried(str(card.name), worker.launch, launch, error, self._asker(variant))
+        self._observer.record(record)
+        await self._replace(variant, worker, launch)
+
+    async def _replace(self, variant: Variant, worker: Worker, launch: Launch) -> None:
+        """``worker``, whose process is not there, gives way to one of another plan."""
+        self._hire(variant, launch)
+        del self._lives[worker]
+        await worker.engine.close()
+        expected = self.footprints.expected(variant.card, launch)
+        self._tell(m.Replanned(variant.key, expected, launch.device_memory))
+
     async def _load(self, variant: Variant, cause: str) -> str:
         """Load, with other plans if there are any for what fails; why the one that worked was taken."""
         for tries in range(TRIES + 1):
@@ -182,13 +207,9 @@ class Keeper:
         variant.story.append(Chapter("retry", worker.started, now, telling.why(error), remedy))
         name = str(variant.card.name)
         self._observer.record(telling.retried(name, worker.launch, launch, error, self._asker(variant)))
-        self._hire(variant, launch)
-        del self._lives[worker]
-        await worker.engine.close()
+        await self._replace(variant, worker, launch)
         if _of(variant).stopping:
             raise error
-        expected = self.footprints.expected(variant.card, launch)
-        self._tell(m.Replanned(variant.key, expected, launch.device_memory))
         return remedy
 
     # memory
