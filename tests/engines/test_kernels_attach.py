@@ -328,15 +328,18 @@ def test_without_them_a_worker_is_told_nothing() -> None:
         assert launch.build == "xllamacpp 1"
 
 
-def test_weights_that_are_packed_are_not_mapped_beside_that_unless_somebody_asks() -> None:
-    def mapped(found: Kernels, options: LoadOptions) -> bool:
-        recipe = LlamaCpp(Settings(), Availability("wheel", True, "1"), {}, found)
-        launch = recipe.launch(CARD, options, room=ROOM, address="/run/w.sock", secret="")
-        return bool(json.loads(launch.stdin)["mmap"])
+def test_weights_that_are_packed_are_mapped_and_the_rest_has_huge_pages_unless_somebody_asks() -> None:
+    """The kernels give mapped pages back as they pack them; reading would be a copy more."""
 
-    assert mapped(Kernels(), LoadOptions())
-    assert not mapped(WITH, LoadOptions())
-    assert mapped(WITH, LoadOptions(use_mmap=True))
+    def mapped(found: Kernels, options: LoadOptions) -> tuple[bool, bool]:
+        recipe = LlamaCpp(Settings(), Availability("wheel", True, "1"), {}, found)
+        room = replace(ROOM, huge_pages="madvise")
+        launch = recipe.launch(CARD, options, room=room, address="/run/w.sock", secret="")
+        return bool(json.loads(launch.stdin)["mmap"]), "GLIBC_TUNABLES" in launch.env
+
+    assert mapped(Kernels(), LoadOptions()) == (False, True)
+    assert mapped(WITH, LoadOptions()) == (True, True)
+    assert mapped(WITH, LoadOptions(use_mmap=False)) == (False, True)
 
 
 def test_off_is_told_to_the_worker_as_well() -> None:
