@@ -25,7 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,13 @@ OPENVINO = ("prefill", "decode")
 
 @dataclass(frozen=True)
 class Setup:
-    """What is measured with: ``library`` is ours."""
+    """What is measured with: ``library`` is ours, ``openvino`` a Python; ``unread``: why it has no numbers."""
 
     folder: Path
     library: Path
     threads: int
     openvino: str
+    unread: dict[Path, str] = field(default_factory=dict)
 
     def env(self, ours: bool, report: str, program: str = "") -> dict[str, str]:
         """llama-batched-bench loads no backends, so the library is preloaded there."""
@@ -116,7 +117,7 @@ class Setup:
             raise SystemExit(f"OpenVINO failed: {done.stderr[-2000:]}")
         told: dict[str, Any] = json.loads(done.stdout)
         if "why" in told:
-            print(f"OpenVINO does not read {model.name}: {told['why']}")
+            self.unread[model] = str(told["why"])
             return {}
         return told
 
@@ -185,7 +186,7 @@ def rounds_of(setup: Setup, model: Path, only: set[str]) -> Iterator[dict[tuple[
                 found |= {
                     (f"{WHEEL} {name}", ours): value for name, value in in_wheel(setup, ours, model).items()
                 }
-        if setup.openvino and only >= set(OPENVINO):
+        if setup.openvino and only >= set(OPENVINO) and model not in setup.unread:
             for name, value in setup.genai(model).items():
                 found[f"OpenVINO {name}", False], found[f"OpenVINO {name}", True] = value, found[name, True]
         yield found
@@ -203,7 +204,8 @@ def show(model: Path, rounds: list[dict[tuple[str, bool], float]], stand_in: boo
         assert statistics.median(ours) > 0
 
 
-def _library() -> Path:
+def library() -> Path:
+    """That of the installed package. Raises SystemExit where there is none."""
     try:
         found: Path = importlib.import_module("inhouse_kernels").library()
     except ImportError:
@@ -226,7 +228,7 @@ def main() -> None:
         child(json.loads(args.child))
     if not args.bin or not args.models:
         parser.error("--bin and --models are needed")
-    setup = Setup(args.bin, (args.library or _library()).absolute(), args.threads, args.openvino)
+    setup = Setup(args.bin, (args.library or library()).absolute(), args.threads, args.openvino)
     stand_in = not (args.bin / BATCHED).exists()
     print(f"{hardware()}; {args.threads} threads, {args.rounds} rounds: median (least .. most)")
     print(
@@ -236,6 +238,8 @@ def main() -> None:
     for model in (Path(name) for name in args.models.split(",")):
         numbers = rounds_of(setup, model, set(args.only.split(",")))
         show(model, [next(numbers) for _ in range(args.rounds)], stand_in)
+        if model in setup.unread:
+            print(f"OpenVINO does not read it: {setup.unread[model]}")
 
 
 if __name__ == "__main__":
