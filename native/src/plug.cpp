@@ -78,7 +78,8 @@ void set_tensor(Buffer *buffer, Tensor *tensor, const void *data, size_t offset,
     };
     auto *base = static_cast<uint8_t *>(buffer->base(buffer));
     fresh_memory_behind(base, base + ENGINE.backend_buffer_get_size(buffer), static_cast<uint8_t *>(tensor->data) + std::min(size, PIECE));
-    const int64_t threads = std::clamp<int64_t>(size >> 20, 1, std::max(1u, std::thread::hardware_concurrency()));
+    static const int64_t cores = std::max(1u, std::thread::hardware_concurrency());  // a file is read to know it
+    const int64_t threads = std::clamp<int64_t>(size >> 20, 1, cores);
     std::vector<std::thread> others;
     for (int64_t t = 1; t < threads; t++) others.emplace_back(part, all * t / threads, all * (t + 1) / threads);
     part(0, all / threads);
