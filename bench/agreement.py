@@ -1,12 +1,14 @@
 """Do greedy answers with our kernels agree with stock as often as stock agrees with itself?
 
-usage: python bench/agreement.py --models FILE[,FILE] [--library FILE] [--tokens 48] [--threads 2]
+usage: python bench/agreement.py --models FILE[,FILE] [--library FILE] [--tokens 48] [--threads 2] [--exact FILE]
 
 The wheel's llama.cpp continues 24 prompts of different kinds, one at a time, each time in a process of its
 own: stock with one thread and with several, stock with attention in another order (no flash attention) and
 with prompts read in smaller parts, which are as right; ours with one thread and with several. Two ways of
 adding up the same numbers differ in the last bits, so greedy answers part where the two likeliest tokens are
-nearly as likely; after that they answer different questions. What is told of each pair:
+nearly as likely; after that they answer different questions. ``--exact`` names the same weights written out as 32-bit
+floats (llama-quantize --allow-requantize MODEL FILE F32), with which nobody rounds activations: how often does
+either agree with that? What is told of each pair:
 
 whole     answers that are equal to the last token
 agreed    of all tokens, those up to the first that differs
@@ -65,6 +67,7 @@ class Way:
     ours: bool
     threads: int
     fields: tuple[tuple[str, int], ...] = ()
+    model: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def asked(way: Way, model: Path, library: Path, tokens: int) -> list[Answer]:
     """What the model says in that way, by a child process."""
     order = {
         "library": str(library) if way.ours else "",
-        "model": str(model),
+        "model": str(way.model or model),
         "threads": way.threads,
         "tokens": tokens,
         **dict(way.fields),
@@ -152,6 +155,7 @@ def main() -> None:
     parser.add_argument("--models", default="", help="GGUF files, separated by commas")
     parser.add_argument("--library", type=Path)
     parser.add_argument("--tokens", type=int, default=48)
+    parser.add_argument("--exact", type=Path)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -165,8 +169,12 @@ def main() -> None:
         print(f"\n{model.name}\n{'':54}{'whole':>8}{'agreed':>10}{'gap (most)':>18}{'same':>10}")
         found = [(way, asked(way, model, library, args.tokens)) for way in ways(args.threads)]
         base = found[1]
-        pairs = [(base, other) for other in found if other is not base]
-        for (a, first), (b, second) in [*pairs, (found[-1], found[-2])]:
+        pairs = [*((base, other) for other in found if other is not base), (found[-1], found[-2])]
+        if args.exact:
+            exact = Way("exact", False, args.threads, model=args.exact)
+            truth = exact, asked(exact, model, library, args.tokens)
+            pairs += [(truth, base), (truth, found[-1])]
+        for (a, first), (b, second) in pairs:
             print(f"{a.name} and {b.name:35}{compared(first, second)}", flush=True)
 
 
