@@ -37,8 +37,8 @@ class FewRows : Room {
                 block<GUARDED>(from, count, Halves{p_.k.data + from * static_cast<int64_t>(p_.k.stride), p_.k.stride},
                                Halves{p_.v.data + from * static_cast<int64_t>(p_.v.stride), p_.v.stride});
             } else {
-                convert<S>(p_.k, from, count, k_, k_pitch_);
-                convert<S>(p_.v, from, count, v_, v_pitch_);
+                convert<S>(p_.k, from, count, p_.to - 1, k_, k_pitch_);
+                convert<S>(p_.v, from, count, p_.to - 1, v_, v_pitch_);
                 block<GUARDED>(from, count, Floats{k_, k_pitch_}, Floats{v_, v_pitch_});
             }
         }
@@ -86,26 +86,28 @@ class FewRows : Room {
 
     template <bool GUARDED, class From>
     void block(int64_t from, int64_t count, From k, From v) {
+        const int64_t last = p_.to - 1 - from;
         float *scores = rest_;  // [row][KEYS]
         for (int r = 0, end; r < p_.rows; r = end) {
             end = after(p_, r);
             const Open open = p_.mask[r] ? openness(p_.mask[r] + from, count) : Open::all;
             if (open == Open::none) continue;
-            in_tiles(r, end, [&](auto rows, int i) { dots<rows.value>(i, count, k, v, scores + i * KEYS); });
+            in_tiles(r, end, [&](auto rows, int i) { dots<rows.value>(i, count, last, k, v, scores + i * KEYS); });
             for (int i = r; i < end; i++) soften(i, from, count, open, scores + i * KEYS);
             in_tiles(r, end, [&](auto rows, int i) { weigh<rows.value, GUARDED>(i, count, v, scores + i * KEYS); });
         }
     }
 
-    // Scores of R rows, a few keys at a time; values are asked for, as they come next.
+    // Scores of R rows, a few keys at a time. Their values and the keys of the next block, up to `last`, are asked for.
     template <int R, class From>
-    void dots(int row, int64_t count, From k, From v, float *scores) const {
+    void dots(int row, int64_t count, int64_t last, From k, From v, float *scores) const {
         constexpr int K = W / (R == 3 ? 4 : R);
         for (int64_t key = 0; key < count; key += K) {
             V sums[W];
             int64_t keys[K];
             UNROLL for (int i = 0; i < W; i++) sums[i] = S::zero();
             UNROLL for (int i = 0; i < K; i++) v.soon(keys[i] = std::min(key + i, count - 1), p_.v.size);
+            UNROLL for (int i = 0; i < K; i++) k.soon(std::min(key + i + KEYS, last), p_.k.size);
             for (int64_t d = 0; d < p_.k.size; d += W) {
                 V q[R];
                 UNROLL for (int r = 0; r < R; r++) q[r] = S::load(p_.q[row + r] + d);

@@ -37,8 +37,8 @@ class ManyRows : Room {
                 const Open open = open_for(t, from, count);
                 if (open == Open::none) continue;
                 if (!converted) {
-                    convert<S>(p_.k, from, count, k_, k_pitch_);
-                    convert<S>(p_.v, from, count, v_, v_pitch_);
+                    convert<S>(p_.k, from, count, p_.to - 1, k_, k_pitch_);
+                    convert<S>(p_.v, from, count, p_.to - 1, v_, v_pitch_);
                     converted = true;
                 }
                 if (open == Open::partly) turn_mask(t, from, count);

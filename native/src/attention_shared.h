@@ -51,12 +51,16 @@ float exp_of(float x) {
     return all[0];
 }
 
-// `count` keys or values as floats; zeros follow to fill up a tile.
+// `count` keys or values as floats; zeros follow to fill up a tile. Those of the next block, up to `last`, are asked for.
 template <class S>
-void convert(const Cache &from, int64_t first, int64_t count, float *to, int64_t pitch) {
+void convert(const Cache &from, int64_t first, int64_t count, int64_t last, float *to, int64_t pitch) {
     constexpr int W = S::W;
-    const char *row = from.data + first * static_cast<int64_t>(from.stride);
-    for (int64_t i = 0; i < count; i++, row += from.stride, to += pitch) {
+    const auto stride = static_cast<int64_t>(from.stride);
+    const int64_t bytes = from.type == Q8_0 ? from.size / 32 * 34 : from.type == F32 ? from.size * 4 : from.size * 2;
+    const char *row = from.data + first * stride;
+    for (int64_t i = 0; i < count; i++, row += stride, to += pitch) {
+        const char *next = from.data + std::min(first + i + KEYS, last) * stride;
+        for (int64_t byte = 0; byte < bytes; byte += 64) __builtin_prefetch(next + byte);
         const auto *halves = reinterpret_cast<const uint16_t *>(row);
         switch (from.type) {
             case F16:
