@@ -7,11 +7,8 @@
 // limits, also how fast weights were read. Between tries of one row the caches are filled with something else,
 // as they are when a model is decoded.
 #include "../src/form.h"
+#include "peak.h"
 
-#include <immintrin.h>
-
-#include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -25,64 +22,6 @@ namespace {
 
 constexpr int64_t COLUMNS = 1536, K = 3072, MOST = 96;
 constexpr int TRIES = 7;
-constexpr size_t CACHES = size_t{64} << 20;
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-template <class Part>
-double best_of(int tries, Part part) {
-    double best = 1e9;
-    for (int i = 0; i < tries; i++) {
-        const double start = now();
-        part();
-        best = std::min(best, now() - start);
-    }
-    return best;
-}
-
-constexpr int CHAINS = 12, TIMES = 20000;  // more chains than an instruction's latency times its ports; short, so that seldom anything comes between
-
-#define TWELVE(one) one("0") one("1") one("2") one("3") one("4") one("5") one("6") one("7") one("8") one("9") one("10") one("11")
-
-// 64 int8 products and additions per instruction. Registers are named, as compilers put arrays into memory.
-__attribute__((target("avx512f,avx512bw,avx512vnni"))) void vnni() {
-    for (int i = 0; i < TIMES; i++)
-#define ONE(n) "vpdpbusd %%zmm12, %%zmm12, %%zmm" n "\n\t"
-        asm volatile(TWELVE(ONE)::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
-#undef ONE
-}
-
-// 32 per pair of instructions.
-__attribute__((target("avx2"))) void avx2() {
-    for (int i = 0; i < TIMES; i++)
-#define ONE(n) "vpmaddubsw %%ymm12, %%ymm12, %%ymm13\n\tvpaddw %%ymm13, %%ymm" n ", %%ymm" n "\n\t"
-        asm volatile(TWELVE(ONE)::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm13");
-#undef ONE
-}
-
-// 16 products of floats, 8 with AVX2, 32 of BF16.
-__attribute__((target("avx512f"))) void fma512() {
-    for (int i = 0; i < TIMES; i++)
-#define ONE(n) "vfmadd231ps %%zmm12, %%zmm12, %%zmm" n "\n\t"
-        asm volatile(TWELVE(ONE)::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
-#undef ONE
-}
-
-__attribute__((target("avx2,fma"))) void fma256() {
-    for (int i = 0; i < TIMES; i++)
-#define ONE(n) "vfmadd231ps %%ymm12, %%ymm12, %%ymm" n "\n\t"
-        asm volatile(TWELVE(ONE)::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
-#undef ONE
-}
-
-__attribute__((target("avx512f,avx512bf16"))) void dpbf16() {
-    for (int i = 0; i < TIMES; i++)
-#define ONE(n) "vdpbf16ps %%zmm12, %%zmm12, %%zmm" n "\n\t"
-        asm volatile(TWELVE(ONE)::: "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11");
-#undef ONE
-}
-
-double peak(void (*part)(), int products) { return 2.0 * products * CHAINS * TIMES / best_of(200, part) / 1e9; }
 
 // Random codes, but factors that are numbers: where the 16-bit ones of each type stand in its block.
 std::vector<uint8_t> random_file(const Kind &kind, std::mt19937 &dice) {
@@ -123,11 +62,10 @@ class Bench {
     }
 
     // Seconds of a product with so many rows, in tiles of nearly equal height as in product.cpp.
-    double seconds(int64_t count, std::vector<uint8_t> &caches) {
+    double seconds(int64_t count, Caches &caches) {
         double best = 1e9;
         for (int i = 0; i < TRIES; i++) {
-            if (count == 1)
-                for (size_t at = 0; at < caches.size(); at += 64) caches[at]++;
+            if (count == 1) caches.fill();
             best = std::min(best, best_of(1, [&] { product(count); }));
         }
         return best;
@@ -184,7 +122,7 @@ int main(int count, char **names) {
     for (const int64_t rows : heights) std::printf("%12s", (std::to_string(rows) + (rows == 1 ? " row" : " rows")).c_str());
     std::printf("   pack ns/w  quantise ns/v\n");
     std::mt19937 dice(1);
-    std::vector<uint8_t> caches(CACHES);
+    Caches caches;
     int kinds_count;
     const Kind *all = kinds(kinds_count);
     for (int i = 0; i < kinds_count; i++) {
