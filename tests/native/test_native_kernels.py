@@ -13,7 +13,7 @@ from support import native_build
 
 pytestmark = [
     pytest.mark.skipif(bool(native_build.missing()), reason=native_build.missing() or "-"),
-    pytest.mark.timeout(400),  # the first run compiles
+    pytest.mark.timeout(1200),  # the first run compiles
 ]
 
 ANY = random.SystemRandom().randrange(2**31)
@@ -28,7 +28,7 @@ def run(program: Path, *words: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:]
