@@ -88,7 +88,7 @@ const Kernels *worthwhile(const Kernels &best, std::string &why) {
     const char *wanted = std::getenv("INHOUSE_KERNELS_ISA");
     // In a child: a machine that only seems to have the unit costs that, and not the model.
     Child child(LONGEST, [&](const Child::Tell &tell) { tell(std::to_string(types_worth(AMX, !wanted || !*wanted))); });
-    const auto told = child.line();
+    const auto told = child.only_line();
     AMX_TYPES = told ? std::strtoull(told->c_str(), nullptr, 10) : 0;
     if (AMX_TYPES) return &AMX;
     why = told ? "amx is not quicker here" : "amx: " + child.wrong();

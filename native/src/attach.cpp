@@ -47,7 +47,7 @@ std::vector<const Kind *> passed(const std::vector<const Kind *> &types) {
     if (!told.why.empty()) good.clear();
     if (told.why.empty() && good.empty()) told.why = "no kernel passed its self test";
     told.on = !good.empty();
-    const auto attention = ATTENTION_TEST->line();
+    const auto attention = ATTENTION_TEST->only_line();
     std::string why = attention ? *attention : ATTENTION_TEST->wrong().empty() ? "its self test said nothing" : ATTENTION_TEST->wrong();
     if (why.empty() && told.on) why = Plug::use_attention();
     told.types["attention"] = why;  // beside the types of weights
@@ -85,7 +85,10 @@ std::string attach(void *handle) {
     });
     const auto first = TEST->line();
     if (!first) return TEST->wrong().empty() ? "the self test said nothing" : TEST->wrong();
-    if (!first->empty()) return *first;
+    if (!first->empty()) {
+        while (TEST->line()) {}  // it has no more to tell, and leaves no process
+        return *first;
+    }
     static Plug plug(engine, *kernels);
     if (std::string wrong = plug.prepare(); !wrong.empty()) return wrong;
     plug.insert(list());

@@ -93,4 +93,10 @@ std::optional<std::string> Child::line() {
     return std::nullopt;
 }
 
+std::optional<std::string> Child::only_line() {
+    const auto told = line();
+    while (line()) {}
+    return wrong_.empty() ? told : std::nullopt;
+}
+
 }  // namespace inhouse

@@ -22,6 +22,8 @@ class Child {
 
     // Waits for the next line. None: the part came to its end, or wrong() says what happened.
     std::optional<std::string> line();
+    // Of a part that tells one line: that, once it has come to its end, so that no process is left.
+    std::optional<std::string> only_line();
     const std::string &wrong() const { return wrong_; }
 
   private:

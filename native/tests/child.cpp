@@ -33,6 +33,19 @@ TEST(what_a_child_tells_comes_line_by_line) {
     CHECK(!has_children(), "a process is left");
 }
 
+TEST(a_child_that_tells_one_line_leaves_no_process) {
+    Child child(20, [](const Child::Tell &tell) { tell("all"); });
+    const auto told = child.only_line();
+    CHECK(told && *told == "all" && child.wrong().empty(), child.wrong());
+    CHECK(!has_children(), "a process is left");
+    Child failing(20, [](const Child::Tell &tell) {
+        tell("all");
+        _exit(0);
+    });
+    CHECK(!failing.only_line() && !failing.wrong().empty(), "it failed after its line");
+    CHECK(!has_children(), "a process is left");
+}
+
 TEST(a_child_that_crashes_is_told_with_its_signal) {
     Child child(20, [](const Child::Tell &tell) {
         tell("first");
